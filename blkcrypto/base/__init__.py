@@ -1,0 +1,1 @@
+"""Arithmetic, units, errors: depends on nothing."""

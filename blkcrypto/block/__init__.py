@@ -1,0 +1,1 @@
+"""The block layer: bios, keys, crypto profiles, keyslots, requests, the software fallback."""

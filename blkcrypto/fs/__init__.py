@@ -1,0 +1,1 @@
+"""Filesystems: who decides key, data unit number and path."""

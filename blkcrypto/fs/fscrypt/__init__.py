@@ -1,0 +1,1 @@
+"""fscrypt: policies, keys, names and the I/O rules of encrypted files."""

@@ -1,0 +1,1 @@
+"""From a run's result to what a person or a program reads."""

@@ -1,0 +1,1 @@
+"""Trace readers: every format becomes the same column batches."""

@@ -1,0 +1,1 @@
+"""Slow literal twins of fast code: they share nothing with the product."""
