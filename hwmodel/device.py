@@ -1,0 +1,163 @@
+"""What a device is: frozen facts, each with a source.
+
+A device file (``hwmodel/devices/*.toml``) describes a storage device with its inline encryption
+hardware and the host it sits in.  Every quantity is a ``Figure``: a value, and where it comes from.
+A source that begins with ``assumption`` marks a number nobody published; every run lists those it used.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+ServiceShape = Literal["deterministic", "exponential"]
+Placement = Literal["striped", "any"]
+
+
+class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One number of a device.
+
+    Attributes:
+        value: in the unit the field's name ends with (``_ns``, ``_bytes``, ``_per_s``), otherwise a count.
+        source: a citation, or ``assumption: why``, or ``set by the scenario``.
+    """
+
+    value: int
+    source: str
+
+    @property
+    def is_assumption(self) -> bool:
+        """Whether nobody published this number."""
+        return self.source.startswith("assumption")
+
+
+class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Host controller and link.
+
+    Attributes:
+        tags: commands in flight, i.e. requests that exist at once without a scheduler.
+        link_per_s: payload rate of the link in bytes per second; 0 means it never limits.
+    """
+
+    tags: Figure
+    link_per_s: Figure
+
+
+class Keyslots(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Keyslots and what the crypto profile advertises.
+
+    Attributes:
+        count: keyslots; 0 for hardware that takes the key with each request.
+        dun_bytes: ``max_dun_bytes_supported``.
+        data_unit_sizes: bitmask of supported sizes in bytes, e.g. ``0x1200`` for 512 and 4096.
+        key_types: ``raw``, ``hw-wrapped`` or both; with ``exclusive`` the host chooses one at boot.
+        exclusive: supports either key type, never both at once (Qualcomm ICE with HWKM).
+        program_raw_ns, program_hw_wrapped_ns: one ``keyslot_program``, lock held.
+        evict_ns: one ``keyslot_evict``, lock held.
+        program_on_cpu: the submitter's CPU is busy for the whole of it (MMIO or a secure-monitor call).
+        per_data_unit_ns: cost of writing key and IV into a descriptor entry, per data unit (FMP).
+    """
+
+    count: Figure
+    dun_bytes: Figure
+    data_unit_sizes: Figure
+    key_types: tuple[Literal["raw", "hw-wrapped"], ...]
+    program_raw_ns: Figure
+    program_hw_wrapped_ns: Figure
+    evict_ns: Figure
+    per_data_unit_ns: Figure
+    exclusive: bool = False
+    program_on_cpu: bool = True
+
+
+class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Inline encryption engine, in the data path between link and media.
+
+    Attributes:
+        rate_per_s: bytes per second; 0 means it never limits.
+        latency_ns: pipeline latency added to each encrypted request; does not occupy the engine.
+    """
+
+    rate_per_s: Figure
+    latency_ns: Figure
+
+
+class KeyWrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Key-wrapping unit: what each operation takes, lock held."""
+
+    import_ns: Figure
+    generate_ns: Figure
+    prepare_ns: Figure
+    derive_sw_secret_ns: Figure
+    blob_bytes: Figure
+
+
+class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Flash behind the controller: ``units`` servers, each first come first served.
+
+    Attributes:
+        units: dies or planes that work in parallel.
+        stripe_bytes: a request is cut at multiples of this, each piece served by one unit.
+        read_ns, write_ns: fixed part of serving one piece.
+        read_per_s, write_per_s: rate of one unit beyond the fixed part; 0 means no size-dependent part.
+        flush_ns, discard_ns: one such command, on one unit.
+        capacity_bytes: size of the device.
+        shape: distribution of a piece's service time around its mean.
+        placement: ``striped`` by address, or ``any`` idle unit (the textbook's c servers).
+    """
+
+    units: Figure
+    stripe_bytes: Figure
+    read_ns: Figure
+    write_ns: Figure
+    read_per_s: Figure
+    write_per_s: Figure
+    flush_ns: Figure
+    discard_ns: Figure
+    capacity_bytes: Figure
+    shape: ServiceShape = "deterministic"
+    placement: Placement = "striped"
+
+
+class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """CPUs and what software costs on them.
+
+    Attributes:
+        cpus: online CPUs.
+        submit_ns: CPU time of submitting one bio, before its request exists.
+        setkey_ns: loading a key into a cipher object (the fallback's ``keyslot_program``).
+        cipher_per_s: AES-256-XTS in bytes per second on one CPU.
+        cipher_ns: fixed CPU time of a cipher call per data unit.
+        worker_ns: from queueing work to a worker starting it, when a CPU is idle.
+    """
+
+    cpus: Figure
+    submit_ns: Figure
+    setkey_ns: Figure
+    cipher_per_s: Figure
+    cipher_ns: Figure
+    worker_ns: Figure
+
+
+class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One device file."""
+
+    name: str
+    summary: str
+    controller: Controller
+    media: Media
+    host: Host
+    keyslots: Keyslots | None = None
+    engine: Engine | None = None
+    keywrap: KeyWrap | None = None
+
+    def figures(self) -> Iterator[tuple[str, Figure]]:
+        """Every figure with its dotted name, in file order."""
+        for section in ("controller", "keyslots", "engine", "keywrap", "media", "host"):
+            part = getattr(self, section)
+            if part is None:
+                continue
+            for field in part.__struct_fields__:
+                value = getattr(part, field)
+                if isinstance(value, Figure):
+                    yield f"{section}.{field}", value

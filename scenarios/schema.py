@@ -1,0 +1,133 @@
+"""A scenario: what a run is made of, as frozen structs.
+
+Values are in the model's units here; the text forms (``4k``, ``80us``, ``2900MB/s``) are converted
+by ``scenarios.load``, which also merges a device file with a scenario's changes.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from hwmodel.device import Device
+
+KeyTypeName = Literal["raw", "hw-wrapped"]
+EngineName = Literal["inline", "fallback", "fs-layer"]
+Payload = Literal["none", "verify"]
+Pace = Literal["recorded", "asap"]
+
+
+class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where bios come from: a trace, or a generator.
+
+    Trace: ``trace`` is a path, ``-``, or ``builtin:NAME`` for a trace shipped with the package.
+    Generator: ``ios`` I/Os over ``files`` files of the layout, chosen by a Zipf law with exponent ``zipf``.
+    An open loop has ``rate_per_s`` (Poisson arrivals, or evenly spaced); a closed loop keeps
+    ``run.queue_depth`` I/Os outstanding per job and waits ``think_ns`` before each next one.
+    """
+
+    trace: str | None = None
+    format: str | None = None
+    columns: str | None = None
+    skip_bad_lines: bool = False
+    limit: int | None = None
+    ios: int = 0
+    rate_per_s: float = 0.0
+    arrivals: Literal["poisson", "even"] = "poisson"
+    read_share: float = 1.0
+    access: Literal["random", "sequential"] = "random"
+    block_sizes: tuple[tuple[int, float], ...] = ((4096, 1.0),)
+    zipf: float = 0.0
+    jobs: int = 1
+    think_ns: int = 0
+
+
+class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How addresses belong to files.
+
+    Attributes:
+        files: number of files; 0 means as many as ``file_size_bytes`` gives over ``span_bytes``.
+        file_size_bytes: mean file size.
+        file_size_spread: sigma of the lognormal law of file sizes; 0 makes all files equal.
+        fragmentation: share of extents placed at random instead of in file order, 0 to 1.
+        extent_bytes: smallest contiguous piece of a file.
+        span_bytes: address space covered; 0 means the device's capacity.
+    """
+
+    files: int = 0
+    file_size_bytes: int = 64 << 20
+    file_size_spread: float = 0.0
+    fragmentation: float = 0.0
+    extent_bytes: int = 1 << 20
+    span_bytes: int = 0
+
+
+class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Key design and path.
+
+    Attributes:
+        design: a name of ``blkcrypto list designs``; ``none`` leaves the data unencrypted.
+        type: raw or hardware-wrapped master keys.
+        engine: where contents are encrypted.
+        master_keys: master keys (users, containers); files are dealt to them in turn.
+        data_unit_size: bytes.
+    """
+
+    design: str = "fscrypt-per-file"
+    type: KeyTypeName = "raw"
+    engine: EngineName = "inline"
+    master_keys: int = 1
+    data_unit_size: int = 4096
+
+
+class Flip(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Medium corruption: XOR ``mask`` into byte ``byte`` of the device once ``after_bios`` bios completed."""
+
+    byte: int
+    mask: int = 1
+    after_bios: int = 0
+
+
+class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What goes wrong, and when."""
+
+    flips: tuple[Flip, ...] = ()
+
+
+class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the run is made.
+
+    Attributes:
+        seed: seeds every random stream by name.
+        payload: ``verify`` really encrypts, stores, decrypts and compares every data unit.
+        pace: a trace's own arrival times, or as fast as ``queue_depth`` allows.
+        queue_depth: bios outstanding at once in a closed loop (per job); 0 is an open loop.
+        kernel: era of the block layer.
+        warmup: bios left out of the statistics at the start.
+        time_scale: recorded gaps are multiplied by this.
+    """
+
+    seed: int = 1
+    payload: Payload = "none"
+    pace: Pace = "recorded"
+    queue_depth: int = 0
+    kernel: str = "7.3"
+    warmup: int = 0
+    time_scale: float = 1.0
+
+
+class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One scenario file, complete: the device is the merged one.
+
+    Attributes:
+        vary: what ``compare`` varies when the command line does not say: dotted keys and their values.
+    """
+
+    name: str
+    question: str
+    workload: Workload
+    device: Device
+    layout: Layout = Layout()
+    keys: Keys = Keys()
+    faults: Faults = Faults()
+    run: Run = Run()
+    vary: dict[str, tuple[str, ...]] = {}
