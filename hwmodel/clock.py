@@ -1,0 +1,98 @@
+"""Simulated time: a SimPy environment that also moves requests.
+
+Control work (setup, eviction, resets, faults) is ordinary SimPy processes.  Requests are too many for
+that: a request *is* its own event.  It is queued with a continuation ``then`` and called when its time
+comes, in the same queue and the same order as SimPy's events.  Arrivals come from sorted columns and are
+merged with the queue, so an arrival costs no event at all.
+
+At one instant everything queued runs before an arrival: completions come first.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heappop, heappush
+from typing import Any, cast
+
+import simpy
+
+from hwmodel.request import Request
+
+# SimPy's NORMAL priority; URGENT (0) is its own, for starting processes.
+_NORMAL = 1
+
+# (time, priority, order, request or event).  Untyped where read: it is told apart by its class.
+_Item = tuple[int, int, int, Any]
+
+Row = tuple[int, ...]
+Arrive = Callable[[Row], None]
+
+
+class Clock(simpy.Environment):
+    """A SimPy environment whose time is ``int`` nanoseconds."""
+
+    _now: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        # SimPy's own queue and counter, under the types they have here.
+        self._items = cast(list[_Item], self._queue)
+        self._order = cast(Iterator[int], self._eid)
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds since the run began."""
+        return self._now
+
+    def call_at(self, when: int, request: Request, then: Callable[[Request], None]) -> None:
+        """Continue ``request`` with ``then`` at ``when``, which is not in the past."""
+        request.then = then
+        heappush(self._items, (when, _NORMAL, next(self._order), request))
+
+    def step(self) -> None:
+        """Run the next thing in the queue, request or event."""
+        items = self._items
+        if items and isinstance(items[0][3], Request):
+            self._now, _, _, request = heappop(items)
+            request.then(request)
+        else:
+            super().step()
+
+    def run_open(self, rows: Iterable[Row], arrive: Arrive) -> None:
+        """Feed ``rows`` (first field: arrival time, never decreasing) and run until nothing is left."""
+        items = self._items
+        for row in rows:
+            when = row[0]
+            while items and items[0][0] <= when:
+                item = items[0][3]
+                if item.__class__ is Request:
+                    self._now = heappop(items)[0]
+                    item.then(item)
+                else:
+                    super().step()
+            self._now = when
+            arrive(row)
+        self.run_until_empty()
+
+    def run_closed(self, rows: Iterator[Row], arrive: Arrive, depth: int, room: list[None]) -> None:
+        """Keep ``depth`` rows in the system: whoever completes one appends to ``room``."""
+        room.extend([None] * depth)
+        items = self._items
+        step = self.step
+        exhausted = False
+        while True:
+            while room and not exhausted:
+                row = next(rows, None)
+                if row is None:
+                    exhausted = True
+                    break
+                room.pop()
+                arrive((self.now, *row[1:]))
+            if not items:
+                return
+            step()
+
+    def run_until_empty(self) -> None:
+        """Run everything that is queued."""
+        items = self._items
+        step = self.step
+        while items:
+            step()

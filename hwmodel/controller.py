@@ -1,0 +1,321 @@
+"""The machine: from an arriving bio to its completion.
+
+Order of one encrypted bio on slotted hardware (reference block-layer.md section 6.6): submission on a CPU,
+a tag, a keyslot, the device (writes pass the data path before the media, reads after), then the keyslot is
+released, the bio completes, and the tag is freed.
+
+The software fallback encrypts a write on the submitter's CPU before it asks for a tag, and decrypts a read
+on a worker after the device is done; only then does the bio complete.  Encryption in the filesystem
+(``fs-layer``) costs the same CPU time at the same places and has no keyslots.
+
+Cost per bio: an arrival needs no event; a keyslot hit needs at most three (submission, media, data path).
+"""
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from blkcrypto.base.units import NS_PER_SECOND
+from blkcrypto.block.key import BlkCryptoKey, KeyType
+from blkcrypto.block.op import ReqOp
+from hwmodel.clock import Clock, Row
+from hwmodel.device import Device
+from hwmodel.engine import DataPath
+from hwmodel.host import Cpus
+from hwmodel.keyslots import Keyslots
+from hwmodel.media import Media
+from hwmodel.request import RECORD_WIDTH, Request
+
+Where = Literal["inline", "fallback", "fs-layer"]
+
+FALLBACK_KEYSLOTS = 100  # blk-crypto-fallback.c, num_keyslots
+_BOUNCE_PAGE_SHIFT = 12
+_FLUSH_RECORDS_AT = 65536 * RECORD_WIDTH
+
+
+class DataPlane(Protocol):
+    """Where the bytes go: told of every bio at the instant its data is on, or read from, the medium."""
+
+    def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
+        """``request`` is done; ``key`` is the key it was really encrypted or decrypted with."""
+
+
+@dataclass(slots=True)
+class CpuTime:
+    """CPU time by cause, ns."""
+
+    crypto: int = 0
+    setkey: int = 0
+    submit: int = 0
+    program: int = 0
+
+
+class Machine:
+    """A host with one storage device.
+
+    Args:
+        device: the facts.
+        where: who encrypts file contents.
+        rng: draws the media's service times.
+        keys: key objects by the number rows carry; grows while the run goes on; -1 in a row means no key.
+        fallback_holds_slot: the fallback keeps its slot until the request has a tag (7.0 and later).
+        records: called with ``int64[n, RECORD_WIDTH]`` (columns as in ``hwmodel.request.RECORD``) in
+            completion order.
+        plane: what moves the bytes; None for timing only.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        *,
+        where: Where,
+        rng: np.random.Generator,
+        keys: Sequence[BlkCryptoKey],
+        records: Callable[[np.ndarray[tuple[int, int], np.dtype[np.int64]]], None],
+        fallback_holds_slot: bool = True,
+        plane: DataPlane | None = None,
+    ) -> None:
+        host = device.host
+        self.clock = Clock()
+        self.cpus = Cpus(self.clock, host.cpus.value)
+        self.cpu_time = CpuTime()
+        self.bounce_pages = self.bounce_pages_peak = 0
+        self._where: Where = where
+        self._keys = keys
+        self._plane = plane
+        self._records = records
+        self._recorded = array("q")
+        self._pool: list[Request] = []
+        self._room: list[None] | None = None
+        self._tags = device.controller.tags.value
+        self._tag_queue: deque[Request] = deque()
+        self._media = Media(device.media, rng)
+        self._path = DataPath(device.controller, device.engine)
+        self._host = host
+        self._submit_ns = host.submit_ns.value
+        self._fallback_holds_slot = fallback_holds_slot
+        facts = device.keyslots if where == "inline" else None
+        self._per_unit_ns = facts.per_data_unit_ns.value if facts else 0
+        self._unit_bytes = 4096
+        self._device_slots: Keyslots | None = None
+        self._fallback_slots: Keyslots | None = None
+        if facts is not None and facts.count.value:
+            costs = {
+                KeyType.RAW: facts.program_raw_ns.value,
+                KeyType.HW_WRAPPED: facts.program_hw_wrapped_ns.value,
+            }
+            self._device_slots = Keyslots(
+                self.clock,
+                facts.count.value,
+                program_ns=lambda key: costs[key.crypto_cfg.key_type],
+                granted=self._dispatch,
+                cpus=self.cpus if facts.program_on_cpu else None,
+            )
+        elif where == "fallback":
+            self._fallback_slots = Keyslots(
+                self.clock,
+                FALLBACK_KEYSLOTS,
+                program_ns=lambda _key: host.setkey_ns.value,
+                granted=self._run_cipher,
+                cpus=self.cpus,
+            )
+
+    @property
+    def keyslots(self) -> Keyslots | None:
+        """The keyslots that contents pass through, of the device or of the fallback."""
+        return self._device_slots or self._fallback_slots
+
+    def run(self, rows: Iterator[Row], *, queue_depth: int = 0) -> None:
+        """Run ``rows`` to the end: an open loop by their arrival times, or a closed loop of ``queue_depth``.
+
+        A row is (arrival ns, row number, op, sector, bytes, key number, DUN, CPU-choosing stream).
+        """
+        if queue_depth:
+            self._room = []
+            self.clock.run_closed(rows, self.arrive, queue_depth, self._room)
+        else:
+            self.clock.run_open(rows, self.arrive)
+        self._flush_records()
+
+    def arrive(self, row: Row) -> None:
+        """A bio is submitted now."""
+        pool = self._pool
+        request = pool.pop() if pool else Request()
+        now, request.row, request.op, request.sector, request.nbytes, key, request.dun, stream = row
+        request.arrived = now
+        request.key = self._keys[key] if key >= 0 else None
+        request.cpu = stream % self.cpus.count
+        cost = self._submit_ns
+        if self._per_unit_ns and key >= 0:
+            cost += self._per_unit_ns * (request.nbytes // self._unit_bytes)
+        if cost:
+            self.cpus.run(request, cost, self._submitted)
+        else:
+            self._enter(request)
+
+    def _submitted(self, request: Request) -> None:
+        cost = self.clock.now - request.mark
+        request.submit = cost
+        self.cpu_time.submit += cost
+        self._enter(request)
+
+    def _enter(self, request: Request) -> None:
+        if request.op == ReqOp.WRITE and request.key is not None and self._where != "inline":
+            self._encrypt_first(request)
+        else:
+            self._get_tag(request)
+
+    # --- tags, keyslots, device -----------------------------------------------------------------------
+
+    def _get_tag(self, request: Request) -> None:
+        if self._tags:
+            self._tags -= 1
+            self._tagged(request)
+        else:
+            request.mark = self.clock.now
+            self._tag_queue.append(request)
+
+    def _tagged(self, request: Request) -> None:
+        if request.key is not None:
+            if self._device_slots is not None:
+                self._device_slots.acquire(request)
+                return
+            if request.slot >= 0 and self._fallback_slots is not None:
+                self._fallback_slots.release(request.slot)
+                request.slot = -1
+        self._dispatch(request)
+
+    def _dispatch(self, request: Request) -> None:
+        now = self.clock.now
+        request.device_queue = 0
+        if request.op == ReqOp.WRITE and self._path.limits:
+            inline = request.key is not None and self._where == "inline"
+            self.clock.call_at(self._path.serve(request, now, inline=inline), request, self._write_media)
+            return
+        done = self._media.serve(request, now)
+        if request.op == ReqOp.READ and self._path.limits:
+            self.clock.call_at(done, request, self._read_path)
+        else:
+            request.transfer = 0
+            self.clock.call_at(done, request, self._device_done)
+
+    def _write_media(self, request: Request) -> None:
+        self.clock.call_at(self._media.serve(request, self.clock.now), request, self._device_done)
+
+    def _read_path(self, request: Request) -> None:
+        inline = request.key is not None and self._where == "inline"
+        done = self._path.serve(request, self.clock.now, inline=inline)
+        self.clock.call_at(done, request, self._device_done)
+
+    def _device_done(self, request: Request) -> None:
+        if request.key is None or self._where == "inline":
+            key = request.key
+            if request.slot >= 0 and self._device_slots is not None:
+                key = self._device_slots.hardware[request.slot]
+                self._device_slots.release(request.slot)
+                request.slot = -1
+            self._finish(request, key)
+            self._free_tag()
+            return
+        # The request is over and its tag is free; the bio is not complete before it is decrypted.
+        if request.op == ReqOp.READ:
+            self._free_tag()
+            self._decrypt_later(request)
+        else:
+            self.bounce_pages -= request.nbytes >> _BOUNCE_PAGE_SHIFT
+            self._finish(request, request.key)
+            self._free_tag()
+
+    def _free_tag(self) -> None:
+        waiting = self._tag_queue
+        if waiting:
+            request = waiting.popleft()
+            request.tag_wait = self.clock.now - request.mark
+            self._tagged(request)
+        else:
+            self._tags += 1
+
+    # --- software encryption --------------------------------------------------------------------------
+
+    def _encrypt_first(self, request: Request) -> None:
+        self.bounce_pages += request.nbytes >> _BOUNCE_PAGE_SHIFT
+        self.bounce_pages_peak = max(self.bounce_pages_peak, self.bounce_pages)
+        self._get_cipher(request)
+
+    def _decrypt_later(self, request: Request) -> None:
+        request.cpu = self.cpus.least_loaded()
+        self.cpus.run(request, self._host.worker_ns.value, self._worker_started)
+
+    def _worker_started(self, request: Request) -> None:
+        request.queued += self.clock.now - request.mark
+        self._get_cipher(request)
+
+    def _get_cipher(self, request: Request) -> None:
+        if self._fallback_slots is not None:
+            self._fallback_slots.acquire(request)
+        else:
+            self._run_cipher(request)
+
+    def _run_cipher(self, request: Request) -> None:
+        host = self._host
+        cost = request.nbytes * NS_PER_SECOND // host.cipher_per_s.value
+        cost += host.cipher_ns.value * (request.nbytes // self._unit_bytes)
+        self.cpu_time.crypto += cost
+        self.cpus.run(request, cost, self._ciphered)
+
+    def _ciphered(self, request: Request) -> None:
+        request.cpu_crypto = self.clock.now - request.mark
+        if request.op == ReqOp.READ:
+            if self._fallback_slots is not None:
+                self._fallback_slots.release(request.slot)
+                request.slot = -1
+            self._finish(request, request.key)
+            return
+        if self._fallback_slots is not None and not self._fallback_holds_slot:
+            self._fallback_slots.release(request.slot)
+            request.slot = -1
+        self._get_tag(request)
+
+    # --- completion -----------------------------------------------------------------------------------
+
+    def _finish(self, request: Request, key: BlkCryptoKey | None) -> None:
+        now = self.clock.now
+        if self._plane is not None:
+            self._plane.complete(request, key)
+        recorded = self._recorded
+        recorded.extend(
+            (
+                request.row,
+                now,
+                request.op,
+                request.nbytes,
+                request.status,
+                now - request.arrived,
+                request.queued,
+                request.submit,
+                request.tag_wait,
+                request.keyslot_lock,
+                request.keyslot_idle,
+                request.keyslot_program,
+                request.cpu_crypto,
+                request.device_queue,
+                request.transfer,
+                request.media,
+            )
+        )
+        if len(recorded) >= _FLUSH_RECORDS_AT:
+            self._flush_records()
+        request.queued = request.submit = request.tag_wait = request.cpu_crypto = 0
+        request.keyslot_lock = request.keyslot_idle = request.keyslot_program = 0
+        self._pool.append(request)
+        if self._room is not None:
+            self._room.append(None)
+
+    def _flush_records(self) -> None:
+        if self._recorded:
+            self._records(np.array(self._recorded, dtype=np.int64).reshape(-1, RECORD_WIDTH))
+            self._recorded = array("q")

@@ -1,0 +1,233 @@
+"""The byte plane: encrypts, stores, decrypts and compares every data unit, apart from time.
+
+What a bio costs never depends on its bytes, so bytes wait and are processed in large batches grouped by
+key.  A bio that touches a unit still waiting in a conflicting way processes the batch first, so the result
+is that of processing each bio at the instant it completed.
+
+A unit that is read before anything wrote it is laid out then, in version 0, as fio lays out its files
+before it reads them.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from blkcrypto.base.units import SECTOR_SHIFT
+from blkcrypto.block.key import BlkCryptoKey
+from blkcrypto.block.op import ReqOp
+from hwmodel.medium import Medium
+from hwmodel.payload import plaintext
+from hwmodel.request import Request
+
+_BATCH_BYTES: Final = 8 << 20
+_MISMATCHES_KEPT: Final = 8
+
+Data = npt.NDArray[np.uint8]
+
+
+class UnitCipher(Protocol):
+    """What the plane needs of a cipher: data units ``uint8[n, du]`` with IVs ``uint8[n, iv_bytes]``."""
+
+    def encrypt(self, ivs: Data, src: Data, out: Data | None = None) -> Data:
+        """Ciphertext."""
+
+    def decrypt(self, ivs: Data, src: Data, out: Data | None = None) -> Data:
+        """Plaintext."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corruption:
+    """XOR ``mask`` into the medium's byte ``byte`` once ``after_bios`` bios are done and its unit holds data."""
+
+    byte: int
+    mask: int
+    after_bios: int
+
+
+@dataclass(slots=True)
+class Verified:
+    """What the comparison found.  ``where`` keeps the device byte addresses of the first mismatching units."""
+
+    bytes: int = 0
+    mismatches: int = 0
+    laid_out_bytes: int = 0
+    where: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Run:
+    unit: int
+    count: int
+    key: BlkCryptoKey | None
+    dun: int
+    write: bool
+
+
+class VerifyingPlane:
+    """Bytes for real.
+
+    Args:
+        unit_bytes: data unit size; every bio covers whole units.
+        seed: of the plaintext.
+        cipher_of: the cipher that a key in the hardware gives; called once per key.
+        corruptions: what to damage, and when.
+    """
+
+    def __init__(
+        self,
+        unit_bytes: int,
+        *,
+        seed: int,
+        cipher_of: Callable[[BlkCryptoKey], UnitCipher],
+        corruptions: Iterable[Corruption] = (),
+    ) -> None:
+        self.medium = Medium(unit_bytes)
+        self.verified = Verified()
+        self._unit_bytes = unit_bytes
+        self._seed = seed
+        self._cipher_of = cipher_of
+        self._ciphers: dict[BlkCryptoKey, UnitCipher] = {}
+        self._versions = np.zeros(1 << 12, dtype=np.uint32)
+        self._runs: list[_Run] = []
+        self._queued_units = 0
+        self._reading: set[int] = set()
+        self._writing: set[int] = set()
+        self._corruptions = sorted(corruptions, key=lambda each: each.after_bios)
+        self._completed = 0
+
+    @property
+    def pending_corruptions(self) -> int:
+        """Corruptions that never took place."""
+        return len(self._corruptions)
+
+    def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
+        """A bio's data is on the medium, or was read from it; ``key`` is what the hardware used."""
+        self._completed += 1
+        first = (request.sector << SECTOR_SHIFT) // self._unit_bytes
+        count = request.nbytes // self._unit_bytes
+        if request.op == ReqOp.READ or request.op == ReqOp.WRITE:
+            self._queue(_Run(first, count, key, request.dun, request.op == ReqOp.WRITE))
+        elif request.op != ReqOp.FLUSH:
+            self.process()
+            self.medium.discard(first, count)
+        if self._corruptions and self._corruptions[0].after_bios <= self._completed:
+            self.process()
+
+    def _queue(self, run: _Run) -> None:
+        units = range(run.unit, run.unit + run.count)
+        clash = not self._writing.isdisjoint(units) or (run.write and not self._reading.isdisjoint(units))
+        if clash or self._queued_units * self._unit_bytes >= _BATCH_BYTES:
+            self.process()
+        self._runs.append(run)
+        self._queued_units += run.count
+        (self._writing if run.write else self._reading).update(units)
+
+    def process(self) -> None:
+        """Process everything queued, then damage what is due."""
+        runs, self._runs = self._runs, []
+        self._queued_units = 0
+        self._reading.clear()
+        self._writing.clear()
+        self._write([run for run in runs if run.write])
+        self._read([run for run in runs if not run.write])
+        self._corrupt()
+
+    def _write(self, runs: list[_Run]) -> None:
+        if not runs:
+            return
+        units, duns = _columns(runs)
+        places = self.medium.allocate(units)
+        self._grow_versions(int(places.max()))
+        self._versions[places] += 1
+        data = plaintext(self._seed, units, self._versions[places], self._unit_bytes)
+        self.medium.store(places, self._ciphered(runs, duns, data, encrypt=True))
+
+    def _read(self, runs: list[_Run]) -> None:
+        if not runs:
+            return
+        self._lay_out(runs)
+        units, duns = _columns(runs)
+        places = self.medium.places(units)
+        data = self._ciphered(runs, duns, self.medium.load(places), encrypt=False)
+        expected = plaintext(self._seed, units, self._versions[places], self._unit_bytes)
+        wrong = units[(data.view(np.uint64) != expected.view(np.uint64)).any(axis=1)]
+        self.verified.bytes += len(units) * self._unit_bytes
+        self.verified.mismatches += len(wrong)
+        room = _MISMATCHES_KEPT - len(self.verified.where)
+        self.verified.where.extend((wrong[:room] * self._unit_bytes).tolist())
+
+    def _lay_out(self, runs: list[_Run]) -> None:
+        """Give units that are read before anything wrote them their version 0."""
+        missing = []
+        seen: set[int] = set()
+        for run in runs:
+            for offset in range(run.count):
+                unit = run.unit + offset
+                if unit not in self.medium and unit not in seen:
+                    seen.add(unit)
+                    missing.append(_Run(unit, 1, run.key, run.dun + offset, write=True))
+        if not missing:
+            return
+        units, duns = _columns(missing)
+        places = self.medium.allocate(units)
+        self._grow_versions(int(places.max()))
+        self._versions[places] = 0
+        data = plaintext(self._seed, units, self._versions[places], self._unit_bytes)
+        self.medium.store(places, self._ciphered(missing, duns, data, encrypt=True))
+        self.verified.laid_out_bytes += data.nbytes
+
+    def _ciphered(self, runs: list[_Run], duns: npt.NDArray[np.uint64], data: Data, *, encrypt: bool) -> Data:
+        """``data`` through each run's key, one cipher call per key."""
+        positions: dict[BlkCryptoKey | None, list[npt.NDArray[np.int64]]] = {}
+        at = 0
+        for run in runs:
+            positions.setdefault(run.key, []).append(np.arange(at, at + run.count))
+            at += run.count
+        ivs = np.zeros((len(data), 16), dtype=np.uint8)
+        ivs[:, :8] = duns.astype("<u8")[:, None].view(np.uint8)
+        out = np.empty_like(data)
+        for key, parts in positions.items():
+            chosen = np.concatenate(parts)
+            if key is None:
+                out[chosen] = data[chosen]
+                continue
+            cipher = self._cipher(key)
+            work = cipher.encrypt if encrypt else cipher.decrypt
+            out[chosen] = work(ivs[chosen], data[chosen])
+        return out
+
+    def _cipher(self, key: BlkCryptoKey) -> UnitCipher:
+        cipher = self._ciphers.get(key)
+        if cipher is None:
+            cipher = self._ciphers[key] = self._cipher_of(key)
+        return cipher
+
+    def _grow_versions(self, place: int) -> None:
+        if place >= len(self._versions):
+            grown = np.zeros(max(2 * len(self._versions), place + 1), dtype=np.uint32)
+            grown[: len(self._versions)] = self._versions
+            self._versions = grown
+
+    def _corrupt(self) -> None:
+        waiting = []
+        for corruption in self._corruptions:
+            if (
+                corruption.after_bios <= self._completed
+                and corruption.byte // self._unit_bytes in self.medium
+            ):
+                self.medium.flip(corruption.byte, corruption.mask)
+            else:
+                waiting.append(corruption)
+        self._corruptions = waiting
+
+
+def _columns(runs: list[_Run]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """Unit numbers and DUNs of every unit of ``runs``, in order."""
+    counts = np.array([run.count for run in runs], dtype=np.int64)
+    within = np.arange(counts.sum(), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+    units = np.repeat(np.array([run.unit for run in runs], dtype=np.int64), counts) + within
+    first_duns = np.array([run.dun & (1 << 64) - 1 for run in runs], dtype=np.uint64)
+    return units, np.repeat(first_duns, counts) + within.astype(np.uint64)

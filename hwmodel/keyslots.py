@@ -1,0 +1,216 @@
+"""Keyslots in time: the profile lock, programming, and who waits for what.
+
+The rules are ``blkcrypto.block.keyslots``; here requests wait and time is charged.  The lock is the
+kernel's rw-semaphore: a hit needs it for reading, a miss holds it for writing while it programs, so
+programming holds up hits as well.  A request that waits for an idle slot sleeps without the lock; every
+slot that becomes idle wakes all sleepers, who take the lock one after another and look again.
+
+When the lock is released and a reader is first in its queue, all queued readers go together
+(``rwsem_mark_wake()``); a reader that arrives behind a queued writer waits.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator
+
+import simpy
+
+from blkcrypto.block.key import BlkCryptoKey
+from blkcrypto.block.keyslots import KeyslotBusy, KeyslotTable
+from hwmodel.clock import Clock
+from hwmodel.host import Cpus
+from hwmodel.request import Request
+
+# rwsem_mark_wake() wakes at most this many readers at once (MAX_READERS_WAKEUP, kernel/locking/rwsem.c).
+_MAX_READERS_WOKEN = 256
+
+Control = Generator[simpy.Event, object, None]
+_Waiter = tuple[Request | simpy.Event, bool]  # who, and whether for writing
+
+
+class Keyslots:
+    """One crypto profile's keyslots: a device's, or the fallback's.
+
+    Args:
+        program_ns: what programming a key takes, lock held.
+        granted: called with a request that has its slot.
+        cpus: where programming runs, when it keeps the submitter's CPU busy.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        num_slots: int,
+        *,
+        program_ns: Callable[[BlkCryptoKey], int],
+        granted: Callable[[Request], None],
+        cpus: Cpus | None = None,
+    ) -> None:
+        self.table: KeyslotTable[BlkCryptoKey] = KeyslotTable(num_slots)
+        # What the hardware holds, which is what data is encrypted with.
+        self.hardware: list[BlkCryptoKey | None] = [None] * num_slots
+        self.hits = self.programs = self.evicts = self.waits = self.lock_waits = 0
+        self.lock_held_ns = 0
+        self._clock = clock
+        self._cpus = cpus
+        self._program_ns = program_ns
+        self._granted = granted
+        self._locked = False
+        self._locked_at = 0
+        self._lock_queue: deque[_Waiter] = deque()
+        self._sleepers: list[Request] = []
+
+    def acquire(self, request: Request) -> None:
+        """Get a slot that holds ``request.key``; ``granted`` is called when it has one, perhaps at once."""
+        if self._locked:
+            request.mark = self._clock.now
+            self.lock_waits += 1
+            self._lock_queue.append((request, False))
+            return
+        slot = self.table.get(request.key)  # type: ignore[arg-type]  # only encrypted requests come here
+        if slot < 0:
+            request.mark = self._clock.now
+            self._program(request)
+            return
+        self.hits += 1
+        request.slot = slot
+        self._granted(request)
+
+    def release(self, slot: int) -> None:
+        """Drop a reference, waking every sleeper when the slot becomes idle."""
+        if self.table.put(slot) and self._sleepers:
+            self._wake_sleepers()
+
+    def _wake_sleepers(self) -> None:
+        now = self._clock.now
+        sleepers, self._sleepers = self._sleepers, []
+        for request in sleepers:
+            request.keyslot_idle += now - request.mark
+            request.mark = now
+            self._lock_queue.append((request, True))
+        if not self._locked:
+            self._serve_queue()
+
+    def _program(self, request: Request) -> None:
+        """A miss that holds the lock for writing: program the victim, or sleep until a slot is idle."""
+        slot = self.table.victim()
+        if slot < 0:
+            self.waits += not request.keyslot_idle
+            self._sleepers.append(request)
+            return
+        self._take_lock()
+        request.slot = slot
+        key = request.key
+        assert key is not None
+        cost_ns = self._program_ns(key)
+        if self._cpus is None:
+            self._clock.call_at(self._clock.now + cost_ns, request, self._programmed)
+        else:
+            self._cpus.run(request, cost_ns, self._programmed)
+
+    def _programmed(self, request: Request) -> None:
+        now = self._clock.now
+        key = request.key
+        assert key is not None
+        request.keyslot_program += now - request.mark
+        self.hardware[request.slot] = key
+        self.table.install(request.slot, key)
+        self.programs += 1
+        self._granted(request)
+        self._drop_lock()
+
+    def _take_lock(self) -> None:
+        self._locked = True
+        self._locked_at = self._clock.now
+
+    def _drop_lock(self) -> None:
+        self._locked = False
+        self.lock_held_ns += self._clock.now - self._locked_at
+        if self._lock_queue:
+            self._serve_queue()
+
+    def _serve_queue(self) -> None:
+        queue = self._lock_queue
+        while queue and not self._locked:
+            who, for_writing = queue.popleft()
+            if not for_writing:
+                self._serve_readers(who)
+            elif isinstance(who, Request):
+                self._serve_writer(who)
+            else:
+                self._take_lock()
+                who.succeed()
+
+    def _serve_readers(self, first: Request | simpy.Event) -> None:
+        readers = [first]
+        writers: deque[_Waiter] = deque()
+        queue = self._lock_queue
+        while queue:
+            who, for_writing = queue.popleft()
+            if for_writing or len(readers) >= _MAX_READERS_WOKEN:
+                writers.append((who, for_writing))
+            else:
+                readers.append(who)
+        self._lock_queue = writers
+        now = self._clock.now
+        for request in readers:
+            assert isinstance(request, Request)
+            request.keyslot_lock += now - request.mark
+            request.mark = now
+            if not self._hit(request):
+                self._lock_queue.append((request, True))
+
+    def _serve_writer(self, request: Request) -> None:
+        now = self._clock.now
+        request.keyslot_lock += now - request.mark
+        request.mark = now
+        # Someone may have programmed the key while this request waited.
+        if not self._hit(request):
+            self._program(request)
+
+    def _hit(self, request: Request) -> bool:
+        assert request.key is not None
+        slot = self.table.get(request.key)
+        if slot < 0:
+            return False
+        self.hits += 1
+        request.slot = slot
+        self._granted(request)
+        return True
+
+    def hold_lock(self, duration_ns: int) -> Control:
+        """A process: hold the profile lock for writing, as every key operation of a device does.
+
+        Waits for the lock behind whoever is queued; charges ``duration_ns`` while holding it.
+        """
+        if self._locked or self._lock_queue:
+            turn = self._clock.event()
+            self._lock_queue.append((turn, True))
+            yield turn
+        else:
+            self._take_lock()
+        yield self._clock.timeout(duration_ns)
+        self._drop_lock()
+
+    def evict(self, key: BlkCryptoKey, evict_ns: int) -> Control:
+        """A process: ``blk_crypto_evict_key()``.  An absent key costs the lock and nothing else.
+
+        Raises:
+            KeyslotBusy: requests still use the key; it is unlinked, the hardware keeps it.
+        """
+        if self._locked or self._lock_queue:
+            turn = self._clock.event()
+            self._lock_queue.append((turn, True))
+            yield turn
+        else:
+            self._take_lock()
+        slot = self.table.find(key)
+        busy = slot >= 0 and self.table.refs(slot) > 0
+        if slot >= 0:
+            if not busy:
+                yield self._clock.timeout(evict_ns)
+                self.hardware[slot] = None
+                self.evicts += 1
+            self.table.unlink(slot)
+        self._drop_lock()
+        if busy:
+            raise KeyslotBusy(f"{key!r} was evicted from slot {slot} while in use")

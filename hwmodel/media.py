@@ -1,0 +1,110 @@
+"""Flash: parallel units, each serving one piece at a time, first come first served.
+
+A request is cut at stripe boundaries and each piece goes to one unit; it is done when its last piece is.
+Because units serve in arrival order and a piece's service time is known when it arrives, a piece's end is
+known then too: ``max(now, unit free) + service``.  No event is needed until the request is done.
+"""
+
+from heapq import heapify, heapreplace
+from typing import Final
+
+import numpy as np
+
+from blkcrypto.base.units import NS_PER_SECOND, SECTOR_SHIFT
+from blkcrypto.block.op import ReqOp
+from hwmodel.device import Media as MediaFacts
+from hwmodel.request import Request
+
+_DRAWS: Final = 8192
+
+
+class ServiceTimes:
+    """Service time of a piece by operation and size; drawn per piece when the shape is not deterministic."""
+
+    __slots__ = ("_draws", "_exponential", "_fixed", "_means", "_rate", "_rng")
+
+    def __init__(self, facts: MediaFacts, rng: np.random.Generator) -> None:
+        self._fixed = {
+            ReqOp.READ: facts.read_ns.value,
+            ReqOp.WRITE: facts.write_ns.value,
+            ReqOp.FLUSH: facts.flush_ns.value,
+            ReqOp.DISCARD: facts.discard_ns.value,
+            ReqOp.SECURE_ERASE: facts.discard_ns.value,
+            ReqOp.WRITE_ZEROES: facts.discard_ns.value,
+        }
+        self._rate = {ReqOp.READ: facts.read_per_s.value, ReqOp.WRITE: facts.write_per_s.value}
+        self._means: dict[tuple[int, int], int] = {}
+        self._exponential = facts.shape == "exponential"
+        self._rng = rng
+        self._draws: list[float] = []
+
+    def mean_ns(self, op: int, nbytes: int) -> int:
+        """Mean service time of one piece."""
+        mean = self._means.get((op, nbytes))
+        if mean is None:
+            rate = self._rate.get(ReqOp(op), 0)
+            mean = self._fixed[ReqOp(op)] + (-(-nbytes * NS_PER_SECOND // rate) if rate else 0)
+            self._means[op, nbytes] = mean
+        return mean
+
+    def draw_ns(self, op: int, nbytes: int) -> int:
+        """Service time of the next piece."""
+        mean = self._means.get((op, nbytes)) or self.mean_ns(op, nbytes)
+        if not self._exponential:
+            return mean
+        if not self._draws:
+            self._draws = self._rng.standard_exponential(_DRAWS).tolist()
+        return round(mean * self._draws.pop())
+
+
+class Media:
+    """The units and when each is free."""
+
+    __slots__ = ("_any", "_free", "_stripe", "_times", "units")
+
+    def __init__(self, facts: MediaFacts, rng: np.random.Generator) -> None:
+        self.units = facts.units.value
+        self._stripe = facts.stripe_bytes.value
+        self._any = facts.placement == "any"
+        self._free = [0] * self.units
+        heapify(self._free)
+        self._times = ServiceTimes(facts, rng)
+
+    def serve(self, request: Request, now: int) -> int:
+        """Reserve the units ``request`` needs; when it will be done.
+
+        Adds the wait until its first piece starts to ``request.device_queue`` and sets ``request.media``.
+        """
+        offset = request.sector << SECTOR_SHIFT
+        nbytes = request.nbytes
+        stripe = self._stripe
+        if self._any or offset % stripe + nbytes <= stripe or request.op > ReqOp.WRITE:
+            start, done = self._serve_piece(request.op, nbytes, offset // stripe, now)
+        else:
+            start, done = self._serve_pieces(request.op, offset, nbytes, now)
+        request.device_queue += start - now
+        request.media = done - start
+        return done
+
+    def _serve_piece(self, op: int, nbytes: int, stripe_index: int, now: int) -> tuple[int, int]:
+        free = self._free
+        service = self._times.draw_ns(op, nbytes)
+        if self._any:
+            start = free[0] if free[0] > now else now
+            heapreplace(free, start + service)
+        else:
+            unit = stripe_index % self.units
+            start = free[unit] if free[unit] > now else now
+            free[unit] = start + service
+        return start, start + service
+
+    def _serve_pieces(self, op: int, offset: int, nbytes: int, now: int) -> tuple[int, int]:
+        stripe = self._stripe
+        first, last = offset // stripe, (offset + nbytes - 1) // stripe
+        start, done = self._serve_piece(op, (first + 1) * stripe - offset, first, now)
+        for index in range(first + 1, last + 1):
+            size = min(stripe, offset + nbytes - index * stripe)
+            piece_start, piece_done = self._serve_piece(op, size, index, now)
+            start = min(start, piece_start)
+            done = max(done, piece_done)
+        return start, done

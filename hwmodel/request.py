@@ -1,0 +1,78 @@
+"""A request on its way through the machine, and what a finished one leaves behind.
+
+Requests are reused: a run allocates as many as were ever in flight at once.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from blkcrypto.block.key import BlkCryptoKey
+
+# One record per finished bio: these values in this order, all int64.
+RECORD: Final = (
+    "row",
+    "done_ns",
+    "op",
+    "nbytes",
+    "status",
+    "total",
+    "queued",
+    "submit",
+    "tag_wait",
+    "keyslot_lock",
+    "keyslot_idle",
+    "keyslot_program",
+    "cpu_crypto",
+    "device_queue",
+    "transfer",
+    "media",
+)
+RECORD_WIDTH: Final = len(RECORD)
+
+
+def _unscheduled(request: "Request") -> None:
+    raise AssertionError(f"{request!r} was called without a continuation")
+
+
+class Request:
+    """One bio's request.  Times are ns; ``mark`` is when its present stage began."""
+
+    __slots__ = (
+        "arrived",
+        "cpu",
+        "cpu_crypto",
+        "cpu_then",
+        "device_queue",
+        "dun",
+        "key",
+        "keyslot_idle",
+        "keyslot_lock",
+        "keyslot_program",
+        "mark",
+        "media",
+        "nbytes",
+        "op",
+        "queued",
+        "row",
+        "sector",
+        "slot",
+        "status",
+        "submit",
+        "tag_wait",
+        "then",
+        "transfer",
+    )
+
+    def __init__(self) -> None:
+        self.row = self.op = self.sector = self.nbytes = self.dun = self.cpu = self.status = 0
+        self.key: BlkCryptoKey | None = None
+        self.slot = -1
+        self.arrived = self.mark = 0
+        self.queued = self.submit = self.tag_wait = 0
+        self.keyslot_lock = self.keyslot_idle = self.keyslot_program = 0
+        self.cpu_crypto = self.device_queue = self.transfer = self.media = 0
+        self.then: Callable[[Request], None] = _unscheduled
+        self.cpu_then: Callable[[Request], None] = _unscheduled
+
+    def __repr__(self) -> str:
+        return f"<Request row {self.row} op {self.op} sector {self.sector} + {self.nbytes}>"
