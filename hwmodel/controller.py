@@ -33,6 +33,8 @@ from hwmodel.request import RECORD_WIDTH, Request
 Where = Literal["inline", "fallback", "fs-layer"]
 
 FALLBACK_KEYSLOTS = 100  # blk-crypto-fallback.c, num_keyslots
+# Plain integers: comparing with an enum costs more than the rest of a stage.
+_READ, _WRITE = int(ReqOp.READ), int(ReqOp.WRITE)
 _BOUNCE_PAGE_SHIFT = 12
 _FLUSH_RECORDS_AT = 65536 * RECORD_WIDTH
 
@@ -62,6 +64,7 @@ class Machine:
         where: who encrypts file contents.
         rng: draws the media's service times.
         keys: key objects by the number rows carry; grows while the run goes on; -1 in a row means no key.
+        unit_bytes: data unit size.
         fallback_holds_slot: the fallback keeps its slot until the request has a tag (7.0 and later).
         records: called with ``int64[n, RECORD_WIDTH]`` (columns as in ``hwmodel.request.RECORD``) in
             completion order.
@@ -76,6 +79,7 @@ class Machine:
         rng: np.random.Generator,
         keys: Sequence[BlkCryptoKey],
         records: Callable[[np.ndarray[tuple[int, int], np.dtype[np.int64]]], None],
+        unit_bytes: int = 4096,
         fallback_holds_slot: bool = True,
         plane: DataPlane | None = None,
     ) -> None:
@@ -91,7 +95,7 @@ class Machine:
         self._recorded = array("q")
         self._pool: list[Request] = []
         self._room: list[None] | None = None
-        self._tags = device.controller.tags.value
+        self._tags = self._all_tags = device.controller.tags.value
         self._tag_queue: deque[Request] = deque()
         self._media = Media(device.media, rng)
         self._path = DataPath(device.controller, device.engine)
@@ -100,7 +104,7 @@ class Machine:
         self._fallback_holds_slot = fallback_holds_slot
         facts = device.keyslots if where == "inline" else None
         self._per_unit_ns = facts.per_data_unit_ns.value if facts else 0
-        self._unit_bytes = 4096
+        self._unit_bytes = unit_bytes
         self._device_slots: Keyslots | None = None
         self._fallback_slots: Keyslots | None = None
         if facts is not None and facts.count.value:
@@ -128,6 +132,17 @@ class Machine:
     def keyslots(self) -> Keyslots | None:
         """The keyslots that contents pass through, of the device or of the fallback."""
         return self._device_slots or self._fallback_slots
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every tag is free, nothing waits and no keyslot is referenced."""
+        slots = self.keyslots
+        return (
+            self._tags == self._all_tags
+            and not self._tag_queue
+            and not self.bounce_pages
+            and (slots is None or slots.is_idle)
+        )
 
     def run(self, rows: Iterator[Row], *, queue_depth: int = 0) -> None:
         """Run ``rows`` to the end: an open loop by their arrival times, or a closed loop of ``queue_depth``.
@@ -164,7 +179,7 @@ class Machine:
         self._enter(request)
 
     def _enter(self, request: Request) -> None:
-        if request.op == ReqOp.WRITE and request.key is not None and self._where != "inline":
+        if request.op == _WRITE and request.key is not None and self._where != "inline":
             self._encrypt_first(request)
         else:
             self._get_tag(request)
@@ -192,12 +207,12 @@ class Machine:
     def _dispatch(self, request: Request) -> None:
         now = self.clock.now
         request.device_queue = 0
-        if request.op == ReqOp.WRITE and self._path.limits:
+        if request.op == _WRITE and self._path.limits:
             inline = request.key is not None and self._where == "inline"
             self.clock.call_at(self._path.serve(request, now, inline=inline), request, self._write_media)
             return
         done = self._media.serve(request, now)
-        if request.op == ReqOp.READ and self._path.limits:
+        if request.op == _READ and self._path.limits:
             self.clock.call_at(done, request, self._read_path)
         else:
             request.transfer = 0
@@ -222,7 +237,7 @@ class Machine:
             self._free_tag()
             return
         # The request is over and its tag is free; the bio is not complete before it is decrypted.
-        if request.op == ReqOp.READ:
+        if request.op == _READ:
             self._free_tag()
             self._decrypt_later(request)
         else:
@@ -269,7 +284,7 @@ class Machine:
 
     def _ciphered(self, request: Request) -> None:
         request.cpu_crypto = self.clock.now - request.mark
-        if request.op == ReqOp.READ:
+        if request.op == _READ:
             if self._fallback_slots is not None:
                 self._fallback_slots.release(request.slot)
                 request.slot = -1

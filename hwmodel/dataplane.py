@@ -40,7 +40,7 @@ class UnitCipher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """XOR ``mask`` into the medium's byte ``byte`` once ``after_bios`` bios are done and its unit holds data."""
+    """Damage: XOR ``mask`` into ``byte`` once ``after_bios`` bios are done and its unit holds data."""
 
     byte: int
     mask: int
@@ -49,7 +49,7 @@ class Corruption:
 
 @dataclass(slots=True)
 class Verified:
-    """What the comparison found.  ``where`` keeps the device byte addresses of the first mismatching units."""
+    """What the comparison found; ``where`` has the device addresses, in bytes, of the first wrong units."""
 
     bytes: int = 0
     mismatches: int = 0

@@ -48,8 +48,8 @@ class Keyslots:
         self.table: KeyslotTable[BlkCryptoKey] = KeyslotTable(num_slots)
         # What the hardware holds, which is what data is encrypted with.
         self.hardware: list[BlkCryptoKey | None] = [None] * num_slots
-        self.hits = self.programs = self.evicts = self.waits = self.lock_waits = 0
-        self.lock_held_ns = 0
+        self.acquires = self.hits = self.programs = self.evicts = self.waits = self.lock_waits = 0
+        self.lock_held_ns = self.program_cpu_ns = 0
         self._clock = clock
         self._cpus = cpus
         self._program_ns = program_ns
@@ -59,8 +59,16 @@ class Keyslots:
         self._lock_queue: deque[_Waiter] = deque()
         self._sleepers: list[Request] = []
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody holds or waits for a slot or the lock."""
+        table = self.table
+        waiting = self._locked or self._lock_queue or self._sleepers
+        return not waiting and len(table.idle_order) == table.num_slots
+
     def acquire(self, request: Request) -> None:
         """Get a slot that holds ``request.key``; ``granted`` is called when it has one, perhaps at once."""
+        self.acquires += 1
         if self._locked:
             request.mark = self._clock.now
             self.lock_waits += 1
@@ -105,6 +113,7 @@ class Keyslots:
         if self._cpus is None:
             self._clock.call_at(self._clock.now + cost_ns, request, self._programmed)
         else:
+            self.program_cpu_ns += cost_ns
             self._cpus.run(request, cost_ns, self._programmed)
 
     def _programmed(self, request: Request) -> None:
@@ -141,23 +150,23 @@ class Keyslots:
                 who.succeed()
 
     def _serve_readers(self, first: Request | simpy.Event) -> None:
-        readers = [first]
-        writers: deque[_Waiter] = deque()
         queue = self._lock_queue
+        readers = [first]
+        left: list[_Waiter] = []
         while queue:
             who, for_writing = queue.popleft()
             if for_writing or len(readers) >= _MAX_READERS_WOKEN:
-                writers.append((who, for_writing))
+                left.append((who, for_writing))
             else:
                 readers.append(who)
-        self._lock_queue = writers
+        queue.extend(left)
         now = self._clock.now
         for request in readers:
             assert isinstance(request, Request)
             request.keyslot_lock += now - request.mark
             request.mark = now
             if not self._hit(request):
-                self._lock_queue.append((request, True))
+                queue.append((request, True))
 
     def _serve_writer(self, request: Request) -> None:
         now = self._clock.now

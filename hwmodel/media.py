@@ -16,6 +16,7 @@ from hwmodel.device import Media as MediaFacts
 from hwmodel.request import Request
 
 _DRAWS: Final = 8192
+_WRITE: Final = int(ReqOp.WRITE)
 
 
 class ServiceTimes:
@@ -78,7 +79,7 @@ class Media:
         offset = request.sector << SECTOR_SHIFT
         nbytes = request.nbytes
         stripe = self._stripe
-        if self._any or offset % stripe + nbytes <= stripe or request.op > ReqOp.WRITE:
+        if self._any or offset % stripe + nbytes <= stripe or request.op > _WRITE:
             start, done = self._serve_piece(request.op, nbytes, offset // stripe, now)
         else:
             start, done = self._serve_pieces(request.op, offset, nbytes, now)

@@ -143,6 +143,7 @@ class RunResult:
     cpu: CpuResult
     verified_bytes: int
     mismatches: int
+    medium_sha256: str  # of the stored data units, see hwmodel.medium; empty without payload
     design_on_disk_bytes: int
     design_in_memory_bytes: int
     design_derivations: int
