@@ -2,8 +2,8 @@
 
 Control work (setup, eviction, resets, faults) is ordinary SimPy processes.  Requests are too many for
 that: a request *is* its own event.  It is queued with a continuation ``then`` and called when its time
-comes, in the same queue and the same order as SimPy's events.  Arrivals come from sorted columns and are
-merged with the queue, so an arrival costs no event at all.
+comes, and told the time, in the same queue and the same order as SimPy's events.  Arrivals come from
+sorted columns and are merged with the queue, so an arrival costs no event at all.
 
 At one instant everything queued runs before an arrival: completions come first.
 """
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import simpy
 
-from hwmodel.request import Request
+from hwmodel.request import Request, Then
 
 # SimPy's NORMAL priority; URGENT (0) is its own, for starting processes.
 _NORMAL = 1
@@ -42,7 +42,7 @@ class Clock(simpy.Environment):
         """Nanoseconds since the run began."""
         return self._now
 
-    def call_at(self, when: int, request: Request, then: Callable[[Request], None]) -> None:
+    def call_at(self, when: int, request: Request, then: Then) -> None:
         """Continue ``request`` with ``then`` at ``when``, which is not in the past."""
         request.then = then
         heappush(self._items, (when, _NORMAL, next(self._order), request))
@@ -52,7 +52,7 @@ class Clock(simpy.Environment):
         items = self._items
         if items and isinstance(items[0][3], Request):
             self._now, _, _, request = heappop(items)
-            request.then(request)
+            request.then(request, self._now)
         else:
             super().step()
 
@@ -64,8 +64,8 @@ class Clock(simpy.Environment):
             while items and items[0][0] <= when:
                 item = items[0][3]
                 if item.__class__ is Request:
-                    self._now = heappop(items)[0]
-                    item.then(item)
+                    self._now = now = heappop(items)[0]
+                    item.then(item, now)
                 else:
                     super().step()
             self._now = when
@@ -93,6 +93,10 @@ class Clock(simpy.Environment):
     def run_until_empty(self) -> None:
         """Run everything that is queued."""
         items = self._items
-        step = self.step
         while items:
-            step()
+            item = items[0][3]
+            if item.__class__ is Request:
+                self._now = now = heappop(items)[0]
+                item.then(item, now)
+            else:
+                super().step()

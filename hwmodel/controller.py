@@ -168,44 +168,43 @@ class Machine:
         if self._per_unit_ns and key >= 0:
             cost += self._per_unit_ns * (request.nbytes // self._unit_bytes)
         if cost:
-            self.cpus.run(request, cost, self._submitted)
+            self.cpus.run(request, now, cost, self._submitted)
         else:
-            self._enter(request)
+            self._enter(request, now)
 
-    def _submitted(self, request: Request) -> None:
-        cost = self.clock.now - request.mark
+    def _submitted(self, request: Request, now: int) -> None:
+        cost = now - request.mark
         request.submit = cost
         self.cpu_time.submit += cost
-        self._enter(request)
+        self._enter(request, now)
 
-    def _enter(self, request: Request) -> None:
+    def _enter(self, request: Request, now: int) -> None:
         if request.op == _WRITE and request.key is not None and self._where != "inline":
-            self._encrypt_first(request)
+            self._encrypt_first(request, now)
         else:
-            self._get_tag(request)
+            self._get_tag(request, now)
 
     # --- tags, keyslots, device -----------------------------------------------------------------------
 
-    def _get_tag(self, request: Request) -> None:
+    def _get_tag(self, request: Request, now: int) -> None:
         if self._tags:
             self._tags -= 1
-            self._tagged(request)
+            self._tagged(request, now)
         else:
-            request.mark = self.clock.now
+            request.mark = now
             self._tag_queue.append(request)
 
-    def _tagged(self, request: Request) -> None:
+    def _tagged(self, request: Request, now: int) -> None:
         if request.key is not None:
             if self._device_slots is not None:
-                self._device_slots.acquire(request)
+                self._device_slots.acquire(request, now)
                 return
             if request.slot >= 0 and self._fallback_slots is not None:
-                self._fallback_slots.release(request.slot)
+                self._fallback_slots.release(request.slot, now)
                 request.slot = -1
-        self._dispatch(request)
+        self._dispatch(request, now)
 
-    def _dispatch(self, request: Request) -> None:
-        now = self.clock.now
+    def _dispatch(self, request: Request, now: int) -> None:
         request.device_queue = 0
         if request.op == _WRITE and self._path.limits:
             inline = request.key is not None and self._where == "inline"
@@ -218,87 +217,86 @@ class Machine:
             request.transfer = 0
             self.clock.call_at(done, request, self._device_done)
 
-    def _write_media(self, request: Request) -> None:
-        self.clock.call_at(self._media.serve(request, self.clock.now), request, self._device_done)
+    def _write_media(self, request: Request, now: int) -> None:
+        self.clock.call_at(self._media.serve(request, now), request, self._device_done)
 
-    def _read_path(self, request: Request) -> None:
+    def _read_path(self, request: Request, now: int) -> None:
         inline = request.key is not None and self._where == "inline"
-        done = self._path.serve(request, self.clock.now, inline=inline)
+        done = self._path.serve(request, now, inline=inline)
         self.clock.call_at(done, request, self._device_done)
 
-    def _device_done(self, request: Request) -> None:
+    def _device_done(self, request: Request, now: int) -> None:
         if request.key is None or self._where == "inline":
             key = request.key
             if request.slot >= 0 and self._device_slots is not None:
                 key = self._device_slots.hardware[request.slot]
-                self._device_slots.release(request.slot)
+                self._device_slots.release(request.slot, now)
                 request.slot = -1
-            self._finish(request, key)
-            self._free_tag()
+            self._finish(request, now, key)
+            self._free_tag(now)
             return
         # The request is over and its tag is free; the bio is not complete before it is decrypted.
         if request.op == _READ:
-            self._free_tag()
-            self._decrypt_later(request)
+            self._free_tag(now)
+            self._decrypt_later(request, now)
         else:
             self.bounce_pages -= request.nbytes >> _BOUNCE_PAGE_SHIFT
-            self._finish(request, request.key)
-            self._free_tag()
+            self._finish(request, now, request.key)
+            self._free_tag(now)
 
-    def _free_tag(self) -> None:
+    def _free_tag(self, now: int) -> None:
         waiting = self._tag_queue
         if waiting:
             request = waiting.popleft()
-            request.tag_wait = self.clock.now - request.mark
-            self._tagged(request)
+            request.tag_wait = now - request.mark
+            self._tagged(request, now)
         else:
             self._tags += 1
 
     # --- software encryption --------------------------------------------------------------------------
 
-    def _encrypt_first(self, request: Request) -> None:
+    def _encrypt_first(self, request: Request, now: int) -> None:
         self.bounce_pages += request.nbytes >> _BOUNCE_PAGE_SHIFT
         self.bounce_pages_peak = max(self.bounce_pages_peak, self.bounce_pages)
-        self._get_cipher(request)
+        self._get_cipher(request, now)
 
-    def _decrypt_later(self, request: Request) -> None:
+    def _decrypt_later(self, request: Request, now: int) -> None:
         request.cpu = self.cpus.least_loaded()
-        self.cpus.run(request, self._host.worker_ns.value, self._worker_started)
+        self.cpus.run(request, now, self._host.worker_ns.value, self._worker_started)
 
-    def _worker_started(self, request: Request) -> None:
-        request.queued += self.clock.now - request.mark
-        self._get_cipher(request)
+    def _worker_started(self, request: Request, now: int) -> None:
+        request.queued += now - request.mark
+        self._get_cipher(request, now)
 
-    def _get_cipher(self, request: Request) -> None:
+    def _get_cipher(self, request: Request, now: int) -> None:
         if self._fallback_slots is not None:
-            self._fallback_slots.acquire(request)
+            self._fallback_slots.acquire(request, now)
         else:
-            self._run_cipher(request)
+            self._run_cipher(request, now)
 
-    def _run_cipher(self, request: Request) -> None:
+    def _run_cipher(self, request: Request, now: int) -> None:
         host = self._host
         cost = request.nbytes * NS_PER_SECOND // host.cipher_per_s.value
         cost += host.cipher_ns.value * (request.nbytes // self._unit_bytes)
         self.cpu_time.crypto += cost
-        self.cpus.run(request, cost, self._ciphered)
+        self.cpus.run(request, now, cost, self._ciphered)
 
-    def _ciphered(self, request: Request) -> None:
-        request.cpu_crypto = self.clock.now - request.mark
+    def _ciphered(self, request: Request, now: int) -> None:
+        request.cpu_crypto = now - request.mark
         if request.op == _READ:
             if self._fallback_slots is not None:
-                self._fallback_slots.release(request.slot)
+                self._fallback_slots.release(request.slot, now)
                 request.slot = -1
-            self._finish(request, request.key)
+            self._finish(request, now, request.key)
             return
         if self._fallback_slots is not None and not self._fallback_holds_slot:
-            self._fallback_slots.release(request.slot)
+            self._fallback_slots.release(request.slot, now)
             request.slot = -1
-        self._get_tag(request)
+        self._get_tag(request, now)
 
     # --- completion -----------------------------------------------------------------------------------
 
-    def _finish(self, request: Request, key: BlkCryptoKey | None) -> None:
-        now = self.clock.now
+    def _finish(self, request: Request, now: int, key: BlkCryptoKey | None) -> None:
         if self._plane is not None:
             self._plane.complete(request, key)
         recorded = self._recorded

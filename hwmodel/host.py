@@ -5,12 +5,9 @@ sleeps gives its CPU up; a task whose work goes on without sleeping keeps it.
 """
 
 from collections import deque
-from collections.abc import Callable
 
 from hwmodel.clock import Clock
-from hwmodel.request import Request
-
-Then = Callable[[Request], None]
+from hwmodel.request import Request, Then
 
 
 class Cpus:
@@ -29,26 +26,26 @@ class Cpus:
         self._waiting: list[deque[tuple[Request, int, Then]]] = [deque() for _ in range(count)]
         self._keeps = -1  # the CPU whose task is in its continuation and may go on
 
-    def run(self, request: Request, cost_ns: int, then: Then) -> None:
+    def run(self, request: Request, now: int, cost_ns: int, then: Then) -> None:
         """Run ``cost_ns`` of work on ``request.cpu``, then call ``then``; waits while the CPU is busy."""
         cpu = request.cpu
-        request.mark = self._clock.now
+        request.mark = now
         if self._keeps == cpu:
             self._keeps = -1
         elif self._busy[cpu]:
             self._waiting[cpu].append((request, cost_ns, then))
             return
-        self._start(request, cost_ns, then)
+        self._start(request, now, cost_ns, then)
 
-    def _start(self, request: Request, cost_ns: int, then: Then) -> None:
+    def _start(self, request: Request, now: int, cost_ns: int, then: Then) -> None:
         self._busy[request.cpu] = True
         request.cpu_then = then
-        self._clock.call_at(self._clock.now + cost_ns, request, self._done)
+        self._clock.call_at(now + cost_ns, request, self._done)
 
-    def _done(self, request: Request) -> None:
+    def _done(self, request: Request, now: int) -> None:
         cpu = request.cpu
         self._keeps = cpu
-        request.cpu_then(request)
+        request.cpu_then(request, now)
         if self._keeps != cpu:
             return  # the task, or one it woke here, goes on
         self._keeps = -1
@@ -56,10 +53,9 @@ class Cpus:
             self._busy[cpu] = False
             return
         following, cost_ns, then = self._waiting[cpu].popleft()
-        now = self._clock.now
         following.queued += now - following.mark
         following.mark = now
-        self._start(following, cost_ns, then)
+        self._start(following, now, cost_ns, then)
 
     def least_loaded(self) -> int:
         """CPU with the fewest tasks, lowest number first: where an unbound workqueue starts a worker."""

@@ -18,7 +18,7 @@ from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.keyslots import KeyslotBusy, KeyslotTable
 from hwmodel.clock import Clock
 from hwmodel.host import Cpus
-from hwmodel.request import Request
+from hwmodel.request import Request, Then
 
 # rwsem_mark_wake() wakes at most this many readers at once (MAX_READERS_WAKEUP, kernel/locking/rwsem.c).
 _MAX_READERS_WOKEN = 256
@@ -42,7 +42,7 @@ class Keyslots:
         num_slots: int,
         *,
         program_ns: Callable[[BlkCryptoKey], int],
-        granted: Callable[[Request], None],
+        granted: Then,
         cpus: Cpus | None = None,
     ) -> None:
         self.table: KeyslotTable[BlkCryptoKey] = KeyslotTable(num_slots)
@@ -66,90 +66,89 @@ class Keyslots:
         waiting = self._locked or self._lock_queue or self._sleepers
         return not waiting and len(table.idle_order) == table.num_slots
 
-    def acquire(self, request: Request) -> None:
+    def acquire(self, request: Request, now: int) -> None:
         """Get a slot that holds ``request.key``; ``granted`` is called when it has one, perhaps at once."""
         self.acquires += 1
         if self._locked:
-            request.mark = self._clock.now
+            request.mark = now
             self.lock_waits += 1
             self._lock_queue.append((request, False))
             return
         slot = self.table.get(request.key)  # type: ignore[arg-type]  # only encrypted requests come here
         if slot < 0:
-            request.mark = self._clock.now
-            self._program(request)
+            request.mark = now
+            self._program(request, now)
             return
         self.hits += 1
         request.slot = slot
-        self._granted(request)
+        self._granted(request, now)
 
-    def release(self, slot: int) -> None:
+    def release(self, slot: int, now: int) -> None:
         """Drop a reference, waking every sleeper when the slot becomes idle."""
         if self.table.put(slot) and self._sleepers:
-            self._wake_sleepers()
+            self._wake_sleepers(now)
 
-    def _wake_sleepers(self) -> None:
-        now = self._clock.now
+    def _wake_sleepers(self, now: int) -> None:
         sleepers, self._sleepers = self._sleepers, []
         for request in sleepers:
             request.keyslot_idle += now - request.mark
             request.mark = now
             self._lock_queue.append((request, True))
         if not self._locked:
-            self._serve_queue()
+            self._serve_queue(now)
 
-    def _program(self, request: Request) -> None:
+    def _program(self, request: Request, now: int) -> None:
         """A miss that holds the lock for writing: program the victim, or sleep until a slot is idle."""
         slot = self.table.victim()
         if slot < 0:
             self.waits += not request.keyslot_idle
             self._sleepers.append(request)
             return
-        self._take_lock()
+        self._locked = True
+        self._locked_at = now
         request.slot = slot
-        key = request.key
-        assert key is not None
-        cost_ns = self._program_ns(key)
+        cost_ns = self._program_ns(request.key)  # type: ignore[arg-type]  # as above
         if self._cpus is None:
-            self._clock.call_at(self._clock.now + cost_ns, request, self._programmed)
+            self._clock.call_at(now + cost_ns, request, self._programmed)
         else:
             self.program_cpu_ns += cost_ns
-            self._cpus.run(request, cost_ns, self._programmed)
+            self._cpus.run(request, now, cost_ns, self._programmed)
 
-    def _programmed(self, request: Request) -> None:
-        now = self._clock.now
+    def _programmed(self, request: Request, now: int) -> None:
         key = request.key
         assert key is not None
         request.keyslot_program += now - request.mark
         self.hardware[request.slot] = key
         self.table.install(request.slot, key)
         self.programs += 1
-        self._granted(request)
-        self._drop_lock()
+        self._granted(request, now)
+        self._drop_lock(now)
 
-    def _take_lock(self) -> None:
-        self._locked = True
-        self._locked_at = self._clock.now
-
-    def _drop_lock(self) -> None:
+    def _drop_lock(self, now: int) -> None:
         self._locked = False
-        self.lock_held_ns += self._clock.now - self._locked_at
+        self.lock_held_ns += now - self._locked_at
         if self._lock_queue:
-            self._serve_queue()
+            self._serve_queue(now)
 
-    def _serve_queue(self) -> None:
+    def _serve_queue(self, now: int) -> None:
         queue = self._lock_queue
         while queue and not self._locked:
             who, for_writing = queue.popleft()
             if not for_writing:
-                self._serve_readers(who)
+                self._serve_readers(who, now)
             elif isinstance(who, Request):
-                self._serve_writer(who)
+                request = who
+                request.keyslot_lock += now - request.mark
+                request.mark = now
+                # Someone may have programmed the key while this request waited.
+                if not self._hit(request, now):
+                    self._program(request, now)
             else:
-                self._take_lock()
+                self._locked = True
+                self._locked_at = now
                 who.succeed()
 
-    def _serve_readers(self, first: Request | simpy.Event) -> None:
+    def _serve_readers(self, first: Request | simpy.Event, now: int) -> None:
         queue = self._lock_queue
         readers = [first]
         left: list[_Waiter] = []
@@ -160,45 +159,40 @@ class Keyslots:
             else:
                 readers.append(who)
         queue.extend(left)
-        now = self._clock.now
         for request in readers:
             assert isinstance(request, Request)
             request.keyslot_lock += now - request.mark
             request.mark = now
-            if not self._hit(request):
+            if not self._hit(request, now):
                 queue.append((request, True))
 
-    def _serve_writer(self, request: Request) -> None:
-        now = self._clock.now
-        request.keyslot_lock += now - request.mark
-        request.mark = now
-        # Someone may have programmed the key while this request waited.
-        if not self._hit(request):
-            self._program(request)
-
-    def _hit(self, request: Request) -> bool:
-        assert request.key is not None
-        slot = self.table.get(request.key)
+    def _hit(self, request: Request, now: int) -> bool:
+        slot = self.table.get(request.key)  # type: ignore[arg-type]  # only encrypted requests come here
         if slot < 0:
             return False
         self.hits += 1
         request.slot = slot
-        self._granted(request)
+        self._granted(request, now)
         return True
+
+    def _lock(self) -> Control:
+        """A process: take the lock for writing, behind whoever waits for it."""
+        if self._locked or self._lock_queue:
+            turn = self._clock.event()
+            self._lock_queue.append((turn, True))
+            yield turn
+        else:
+            self._locked = True
+            self._locked_at = self._clock.now
 
     def hold_lock(self, duration_ns: int) -> Control:
         """A process: hold the profile lock for writing, as every key operation of a device does.
 
         Waits for the lock behind whoever is queued; charges ``duration_ns`` while holding it.
         """
-        if self._locked or self._lock_queue:
-            turn = self._clock.event()
-            self._lock_queue.append((turn, True))
-            yield turn
-        else:
-            self._take_lock()
+        yield from self._lock()
         yield self._clock.timeout(duration_ns)
-        self._drop_lock()
+        self._drop_lock(self._clock.now)
 
     def evict(self, key: BlkCryptoKey, evict_ns: int) -> Control:
         """A process: ``blk_crypto_evict_key()``.  An absent key costs the lock and nothing else.
@@ -206,12 +200,7 @@ class Keyslots:
         Raises:
             KeyslotBusy: requests still use the key; it is unlinked, the hardware keeps it.
         """
-        if self._locked or self._lock_queue:
-            turn = self._clock.event()
-            self._lock_queue.append((turn, True))
-            yield turn
-        else:
-            self._take_lock()
+        yield from self._lock()
         slot = self.table.find(key)
         busy = slot >= 0 and self.table.refs(slot) > 0
         if slot >= 0:
@@ -220,6 +209,6 @@ class Keyslots:
                 self.hardware[slot] = None
                 self.evicts += 1
             self.table.unlink(slot)
-        self._drop_lock()
+        self._drop_lock(self._clock.now)
         if busy:
             raise KeyslotBusy(f"{key!r} was evicted from slot {slot} while in use")

@@ -30,7 +30,10 @@ RECORD: Final = (
 RECORD_WIDTH: Final = len(RECORD)
 
 
-def _unscheduled(request: "Request") -> None:
+Then = Callable[["Request", int], None]  # what a request does next, and when that is: ns
+
+
+def _unscheduled(request: "Request", _now: int) -> None:
     raise AssertionError(f"{request!r} was called without a continuation")
 
 
@@ -71,8 +74,8 @@ class Request:
         self.queued = self.submit = self.tag_wait = 0
         self.keyslot_lock = self.keyslot_idle = self.keyslot_program = 0
         self.cpu_crypto = self.device_queue = self.transfer = self.media = 0
-        self.then: Callable[[Request], None] = _unscheduled
-        self.cpu_then: Callable[[Request], None] = _unscheduled
+        self.then: Then = _unscheduled
+        self.cpu_then: Then = _unscheduled
 
     def __repr__(self) -> str:
         return f"<Request row {self.row} op {self.op} sector {self.sector} + {self.nbytes}>"
