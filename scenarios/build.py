@@ -1,0 +1,123 @@
+"""A scenario -> a wired model.  The only place that knows every part."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from blkcrypto.block.era import kernel_profile
+from blkcrypto.block.key import BlkCryptoKey, KeyType
+from blkcrypto.crypto.cipher import new_cipher
+from hwmodel.clock import Row
+from hwmodel.controller import Machine
+from hwmodel.dataplane import Corruption, UnitCipher, VerifyingPlane
+from hwmodel.keywrap import KeyWrapUnit
+from scenarios.filekeys import FileKeys
+from scenarios.layout import Layout, PlacedBatch
+from scenarios.measure import Measure
+from scenarios.schema import Scenario
+from scenarios.streams import stream
+from scenarios.traces.batch import TraceBatch
+
+_MODE = "AES-256-XTS"
+
+
+@dataclass(slots=True)
+class Model:
+    """Everything of one run."""
+
+    scenario: Scenario
+    layout: Layout
+    keys: FileKeys | None
+    plane: VerifyingPlane | None
+    measure: Measure
+    machine: Machine
+    rows_read: int = 0
+    bios_made: int = 0
+    placed_counts: Counter[str] = field(default_factory=Counter)
+
+    def rows(
+        self, batches: Iterable[TraceBatch], progress: Callable[[int], None] | None = None
+    ) -> Iterator[Row]:
+        """Rows for the machine, a batch at a time; ``progress`` hears of each batch's trace rows."""
+        unit = self.scenario.keys.data_unit_size
+        scale = self.scenario.run.time_scale
+        for batch in batches:
+            placed = self.layout.place(batch, unit)
+            self.rows_read += len(batch)
+            self._count(placed)
+            yield from self._machine_rows(placed, scale)
+            if progress is not None:
+                progress(len(batch))
+
+    def _count(self, placed: PlacedBatch) -> None:
+        self.placed_counts.update(
+            widened=placed.widened, cut=placed.cut, wrapped=placed.wrapped, empty=placed.empty
+        )
+
+    def _machine_rows(self, placed: PlacedBatch, scale: float) -> Iterator[Row]:
+        if self.keys is None:
+            key = dun = [-1] * len(placed.op)
+        else:
+            numbers, duns = self.keys.look_up(placed.file, placed.unit_index)
+            key, dun = numbers.tolist(), duns.tolist()
+        numbers_from = self.bios_made
+        self.bios_made += len(placed)
+        times = placed.time_ns if scale == 1.0 else (placed.time_ns * scale).astype(placed.time_ns.dtype)
+        return zip(
+            times.tolist(),
+            range(numbers_from, self.bios_made),
+            placed.op.tolist(),
+            placed.sector.tolist(),
+            placed.nbytes.tolist(),
+            key,
+            dun,
+            placed.stream.tolist(),
+            strict=True,
+        )
+
+
+def build(scenario: Scenario, *, named_files: bool = False) -> Model:
+    """Wire the parts a scenario names; nothing has run yet.
+
+    ``named_files``: rows name the files of a trace instead of addressing the device.
+    """
+    seed = scenario.run.seed
+    device = scenario.device
+    keywrap = None
+    if device.keywrap is not None:
+        keywrap = KeyWrapUnit(stream(seed, "keywrap"), blob_bytes=device.keywrap.blob_bytes.value)
+    keys = None
+    if scenario.keys.design != "none":
+        keys = FileKeys(scenario.keys, seed=seed, keywrap=keywrap)
+    plane = None
+    if scenario.run.payload == "verify":
+        plane = VerifyingPlane(
+            scenario.keys.data_unit_size,
+            seed=seed,
+            cipher_of=_cipher_maker(keywrap),
+            corruptions=[Corruption(flip.byte, flip.mask, flip.after_bios) for flip in scenario.faults.flips],
+        )
+    measure = Measure(warmup=scenario.run.warmup)
+    machine = Machine(
+        device,
+        where=scenario.keys.engine,
+        rng=stream(seed, "media"),
+        keys=keys.objects if keys is not None else [],
+        records=measure.add,
+        unit_bytes=scenario.keys.data_unit_size,
+        fallback_holds_slot=kernel_profile(scenario.run.kernel).slot_held_during_submit,
+        plane=plane,
+    )
+    capacity = device.media.capacity_bytes.value
+    layout = Layout.build(scenario.layout, capacity, seed, named_files=named_files)
+    return Model(scenario, layout, keys, plane, measure, machine)
+
+
+def _cipher_maker(keywrap: KeyWrapUnit | None) -> Callable[[BlkCryptoKey], UnitCipher]:
+    def cipher_of(key: BlkCryptoKey) -> UnitCipher:
+        if key.crypto_cfg.key_type is KeyType.HW_WRAPPED:
+            assert keywrap is not None, "a wrapped key exists only where a unit wrapped it"
+            return new_cipher(_MODE, keywrap.inline_key(key.raw))
+        return new_cipher(_MODE, key.raw)
+
+    return cipher_of

@@ -1,0 +1,193 @@
+"""One run: scenario -> ``RunResult``."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import closing
+
+import blkcrypto
+from blkcrypto.base.errors import BadInput
+from blkcrypto.base.units import format_duration
+from hwmodel.device import Figure
+from scenarios.build import Model, build
+from scenarios.result import CpuResult, KeyslotResult, RunResult
+from scenarios.schema import Scenario
+from scenarios.source import open_source
+from scenarios.traces.batch import TraceBatch
+
+Progress = Callable[[int], None]
+
+
+def run(
+    scenario: Scenario,
+    *,
+    source: Iterable[TraceBatch] | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Run ``scenario`` to the end.
+
+    Args:
+        source: batches to run instead of the scenario's own workload.
+        progress: told how many rows of the workload were just consumed.
+
+    Raises:
+        BadInput: the trace is damaged or unreadable, or the workload is empty.
+    """
+    skipped: Counter[str] = Counter()
+    if source is None:
+        with closing(open_source(scenario)) as opened:
+            model = build(scenario, named_files=opened.named_files)
+            _execute(model, opened.batches(model.layout), progress)
+            skipped.update(opened.counts)
+    else:
+        model = build(scenario)
+        _execute(model, source, progress)
+    skipped.update(model.placed_counts)
+    return _result(model, {rule: count for rule, count in skipped.items() if count})
+
+
+def _execute(model: Model, batches: Iterable[TraceBatch], progress: Progress | None) -> None:
+    scenario = model.scenario
+    model.machine.run(model.rows(batches, progress), queue_depth=_depth(scenario))
+    if model.plane is not None:
+        model.plane.process()
+    if not model.measure.bios:
+        raise BadInput("the workload has no I/O to run", where=scenario.workload.trace or scenario.name)
+
+
+def _depth(scenario: Scenario) -> int:
+    return scenario.run.queue_depth * scenario.workload.jobs
+
+
+def _result(model: Model, skipped: dict[str, int]) -> RunResult:
+    scenario = model.scenario
+    measure = model.measure
+    directions = measure.directions()
+    keyslots = _keyslots(model)
+    verified = model.plane.verified if model.plane is not None else None
+    keys = model.keys
+    return RunResult(
+        scenario=scenario.name,
+        question=scenario.question,
+        device=scenario.device.name,
+        design=scenario.keys.design,
+        key_type=scenario.keys.type,
+        engine=scenario.keys.engine,
+        seed=scenario.run.seed,
+        payload=scenario.run.payload,
+        version=blkcrypto.__version__,
+        assumptions=tuple(assumptions(scenario)),
+        bios=measure.bios,
+        rows=model.rows_read,
+        read_bytes=directions["read"].io_bytes,
+        write_bytes=directions["write"].io_bytes,
+        sim_time_ns=measure.last_done_ns,
+        inflight_mean=measure.inflight_mean,
+        errors=measure.errors,
+        skipped=skipped,
+        directions=directions,
+        keyslots=keyslots,
+        cpu=_cpu(model),
+        verified_bytes=verified.bytes if verified else 0,
+        mismatches=verified.mismatches if verified else 0,
+        medium_sha256=model.plane.medium.sha256() if model.plane is not None else "",
+        design_on_disk_bytes=keys.on_disk_bytes if keys else 0,
+        design_in_memory_bytes=keys.in_memory_bytes if keys else 0,
+        design_derivations=keys.derivations if keys else 0,
+        key_ops=_key_ops(model),
+        files=keys.files if keys else 0,
+        checks={
+            "stage times sum to each bio's total": measure.stages_sum_to_total,
+            "no stage is negative": measure.no_negative_time,
+            "every keyslot acquired was a hit or a program": (
+                keyslots.acquires == keyslots.hits + keyslots.programs
+            ),
+            "nothing is left in flight": model.machine.is_idle,
+        },
+        notes=tuple(_notes(model)),
+    )
+
+
+def _keyslots(model: Model) -> KeyslotResult:
+    slots = model.machine.keyslots
+    if slots is None:
+        return KeyslotResult(
+            count=0,
+            acquires=0,
+            hits=0,
+            programs=0,
+            evicts=0,
+            waits=0,
+            lock_waits=0,
+            distinct_keys=len(model.keys.objects) if model.keys else 0,
+            lock_held_ns=0,
+        )
+    return KeyslotResult(
+        count=slots.table.num_slots,
+        acquires=slots.acquires,
+        hits=slots.hits,
+        programs=slots.programs,
+        evicts=slots.evicts,
+        waits=slots.waits,
+        lock_waits=slots.lock_waits,
+        distinct_keys=len(model.keys.objects) if model.keys else 0,
+        lock_held_ns=slots.lock_held_ns,
+    )
+
+
+def _cpu(model: Model) -> CpuResult:
+    machine = model.machine
+    slots = machine.keyslots
+    on_cpu_ns = slots.program_cpu_ns if slots is not None else 0
+    fallback = model.scenario.keys.engine == "fallback"
+    return CpuResult(
+        cpus=machine.cpus.count,
+        crypto_ns=machine.cpu_time.crypto,
+        setkey_ns=on_cpu_ns if fallback else 0,
+        submit_ns=machine.cpu_time.submit,
+        program_ns=0 if fallback else on_cpu_ns,
+    )
+
+
+def _key_ops(model: Model) -> dict[str, tuple[int, int]]:
+    unit = model.scenario.device.keywrap
+    if unit is None or model.keys is None:
+        return {}
+    cost = {
+        "generate": unit.generate_ns.value,
+        "prepare": unit.prepare_ns.value,
+        "derive_sw_secret": unit.derive_sw_secret_ns.value,
+    }
+    return {name: (count, count * cost[name]) for name, count in model.keys.key_ops.items()}
+
+
+def _notes(model: Model) -> Iterable[str]:
+    plane = model.plane
+    if plane is None:
+        return
+    unit = model.scenario.keys.data_unit_size
+    for address in plane.verified.where:
+        yield f"data unit of {unit} bytes at byte {address} of the medium did not compare equal"
+    if plane.pending_corruptions:
+        yield f"{plane.pending_corruptions} medium corruptions never took place: nothing was stored there"
+
+
+def assumptions(scenario: Scenario) -> Iterable[str]:
+    """The device's assumed figures that bear on this scenario, one line each."""
+    unused = _unused_sections(scenario)
+    for name, figure in scenario.device.figures():
+        if figure.is_assumption and name.split(".")[0] not in unused:
+            yield f"{name} = {_shown(name, figure)} ({figure.source})"
+
+
+def _unused_sections(scenario: Scenario) -> set[str]:
+    keys = scenario.keys
+    unused = set()
+    if keys.engine != "inline" or keys.design == "none":
+        unused |= {"keyslots", "engine"}
+    if keys.type != "hw-wrapped":
+        unused.add("keywrap")
+    return unused
+
+
+def _shown(name: str, figure: Figure) -> str:
+    return format_duration(figure.value) if name.endswith("_ns") else str(figure.value)

@@ -1,0 +1,99 @@
+"""Where a scenario's rows come from: a trace reader or a generator, behind one face."""
+
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Protocol
+
+from blkcrypto.base.errors import BadInput
+from scenarios.layout import Layout
+from scenarios.schema import Scenario
+from scenarios.traces.batch import TraceBatch
+from scenarios.traces.reader import TraceReader, open_trace
+from scenarios.workload import Workload
+
+_BUILTIN = "builtin:"
+
+
+class Source(Protocol):
+    """Rows for one run, in a single pass.
+
+    Attributes:
+        named_files: rows name files of their own instead of addressing a device.
+    """
+
+    named_files: bool
+
+    def batches(self, layout: Layout) -> Iterator[TraceBatch]:
+        """The rows, in order."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Rows treated specially so far, by rule."""
+
+    def close(self) -> None:
+        """Release what is open."""
+
+
+class _TraceSource:
+    def __init__(self, reader: TraceReader) -> None:
+        self._reader = reader
+        self.named_files = reader.format.startswith("fio")
+
+    def batches(self, layout: Layout) -> Iterator[TraceBatch]:
+        return self._reader.batches()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return self._reader.counts
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class _GeneratedSource:
+    named_files = False
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self.counts: dict[str, int] = {}
+
+    def batches(self, layout: Layout) -> Iterator[TraceBatch]:
+        return Workload(self._scenario.workload, layout, self._scenario.run.seed).batches()
+
+    def close(self) -> None:
+        pass
+
+
+def open_source(scenario: Scenario) -> Source:
+    """The source a scenario names.
+
+    Raises:
+        BadInput: no such trace, or its format is unknown.
+    """
+    workload = scenario.workload
+    if workload.trace is None:
+        return _GeneratedSource(scenario)
+    reader = open_trace(
+        trace_path(workload.trace),
+        format=workload.format,
+        columns=workload.columns,
+        skip_bad_lines=workload.skip_bad_lines,
+        limit=workload.limit,
+    )
+    return _TraceSource(reader)
+
+
+def trace_path(name: str) -> str:
+    """Path of a trace; ``builtin:NAME`` is one shipped with the package.
+
+    Raises:
+        BadInput: the package ships no such trace.
+    """
+    if not name.startswith(_BUILTIN):
+        return name
+    data = resources.files("scenarios").joinpath("data")
+    wanted = name.removeprefix(_BUILTIN)
+    for entry in data.iterdir():
+        if entry.name == wanted:
+            return str(entry)
+    raise BadInput(f"no trace {wanted!r} is shipped with blkcrypto", where="workload.trace")
