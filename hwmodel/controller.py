@@ -94,6 +94,7 @@ class Machine:
         self._records = records
         self._recorded = array("q")
         self._pool: list[Request] = []
+        self._requests = 0
         self._room: list[None] | None = None
         self._tags = self._all_tags = device.controller.tags.value
         self._tag_queue: deque[Request] = deque()
@@ -134,6 +135,11 @@ class Machine:
         return self._device_slots or self._fallback_slots
 
     @property
+    def in_flight(self) -> int:
+        """Bios submitted and not complete."""
+        return self._requests - len(self._pool)
+
+    @property
     def is_idle(self) -> bool:
         """Whether every tag is free, nothing waits and no keyslot is referenced."""
         slots = self.keyslots
@@ -159,7 +165,7 @@ class Machine:
     def arrive(self, row: Row) -> None:
         """A bio is submitted now."""
         pool = self._pool
-        request = pool.pop() if pool else Request()
+        request = pool.pop() if pool else self._new_request()
         now, request.row, request.op, request.sector, request.nbytes, key, request.dun, stream = row
         request.arrived = now
         request.key = self._keys[key] if key >= 0 else None
@@ -171,6 +177,10 @@ class Machine:
             self.cpus.run(request, now, cost, self._submitted)
         else:
             self._enter(request, now)
+
+    def _new_request(self) -> Request:
+        self._requests += 1
+        return Request()
 
     def _submitted(self, request: Request, now: int) -> None:
         cost = now - request.mark

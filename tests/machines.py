@@ -115,7 +115,8 @@ class Records:
         return table[np.argsort(table[:, 0], kind="stable")][:, RECORD.index(column)]
 
     def completion_order(self) -> list[int]:
-        return np.concatenate(self._batches)[:, 0].tolist()
+        rows: list[int] = np.concatenate(self._batches)[:, 0].tolist()
+        return rows
 
 
 class Sink(Protocol):

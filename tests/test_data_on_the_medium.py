@@ -23,7 +23,7 @@ def xts(key: BlkCryptoKey) -> UnitCipher:
 def random_ios(seed: int, count: int = 2000) -> list[tuple[int, ...]]:
     """Reads and writes of 4 to 64 KiB in 4 MiB, so that most overlap; file = key = megabyte."""
     rng = np.random.default_rng(seed)
-    rows = []
+    rows: list[tuple[int, ...]] = []
     for row in range(count):
         first = int(rng.integers(0, 1008))
         units = min(int(rng.integers(1, 17)), 256 - first % 256)

@@ -1,0 +1,1 @@
+"""Figures to compare, paired with a named baseline in the same run."""

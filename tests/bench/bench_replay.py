@@ -1,0 +1,124 @@
+"""Timing-only replay against the textbook SimPy form of the same replay, and its memory."""
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pytest
+
+from hwmodel.device import Device
+from scenarios.run import run
+from scenarios.schema import Keys, Layout, Run, Scenario, Workload
+from scenarios.traces.batch import BATCH_ROWS, NO_FILE, TraceBatch
+from tests.bench.plain_simpy import PlainReplay
+from tests.machines import US, device
+
+IOS = 200_000
+PAIRS = 5
+SLOTS, SERVERS, PROGRAM_NS, KEYS = 16, 8, 10 * US, 256
+FILE_BYTES = 64 << 20
+
+
+def columns(ios: int, seed: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Arrivals at 70 k/s, Zipf keys, exponential service of 100 us."""
+    rng = np.random.default_rng(seed)
+    share = np.cumsum(1 / np.arange(1, KEYS + 1))
+    keys = np.searchsorted(share / share[-1], rng.random(ios))
+    arrivals = np.cumsum(rng.exponential(1e9 / 70e3, ios)).astype(np.int64)
+    return arrivals, keys, rng.exponential(100 * US, ios).astype(np.int64) + 1
+
+
+def the_device() -> Device:
+    return device(
+        tags=64, slots=SLOTS, program_ns=PROGRAM_NS, units=SERVERS, read_ns=100 * US, shape="exponential"
+    )
+
+
+def scenario() -> Scenario:
+    return Scenario(
+        name="bench",
+        question="How fast?",
+        workload=Workload(ios=1),
+        device=the_device(),
+        layout=Layout(files=KEYS, file_size_bytes=FILE_BYTES),
+        keys=Keys(),
+        run=Run(),
+    )
+
+
+def batches(arrivals: np.ndarray, keys: np.ndarray) -> Iterator[TraceBatch]:
+    for at in range(0, len(arrivals), BATCH_ROWS):
+        part = keys[at : at + BATCH_ROWS]
+        count = len(part)
+        yield TraceBatch(
+            time_ns=arrivals[at : at + BATCH_ROWS],
+            op=np.zeros(count, dtype=np.uint8),
+            sector=part * (FILE_BYTES >> 9),
+            nbytes=np.full(count, 4096, dtype=np.int64),
+            stream=np.zeros(count, dtype=np.int32),
+            file=np.full(count, NO_FILE, dtype=np.int32),
+        )
+
+
+def ours_per_cpu_second(ios: int) -> float:
+    arrivals, keys, _ = columns(ios)
+    began = time.process_time()
+    run(scenario(), source=batches(arrivals, keys))
+    return ios / (time.process_time() - began)
+
+
+def plain_per_cpu_second(ios: int) -> float:
+    arrivals, keys, services = (column.tolist() for column in columns(ios))
+    replay = PlainReplay(slots=SLOTS, servers=SERVERS, program_ns=PROGRAM_NS)
+    began = time.process_time()
+    replay.run(arrivals, keys, services)
+    return ios / (time.process_time() - began)
+
+
+@pytest.mark.bench
+def test_timing_only_replay_against_plain_simpy() -> None:
+    pairs = [(plain_per_cpu_second(IOS), ours_per_cpu_second(IOS)) for _ in range(PAIRS)]
+    ratio = median(ours / plain for plain, ours in pairs)
+    plain, ours = (median(column) for column in zip(*pairs, strict=True))
+    print(f"\nreplay, {IOS} I/Os, median of {PAIRS} pairs, per CPU second:")
+    print(f"  plain SimPy {plain:>9,.0f}   blkcrypto {ours:>9,.0f}   ratio {ratio:.2f}")
+    long_rate = ours_per_cpu_second(1_000_000)
+    print(
+        f"  blkcrypto, 1,000,000 I/Os: {long_rate:>9,.0f}   against the baseline above {long_rate / plain:.2f}"
+    )
+
+
+def write_trace(path: Path, rows: int) -> None:
+    """A CSV trace of ``rows`` rows in the order time (ns), op, offset, size."""
+    rng = np.random.default_rng(4)
+    with path.open("w") as out:
+        out.write("time,op,offset,size\n")
+        now = 0
+        for _ in range(0, rows, 100_000):
+            gaps = rng.exponential(1e9 / 70e3, 100_000).astype(np.int64)
+            times = now + np.cumsum(gaps)
+            now = int(times[-1])
+            sectors = rng.integers(0, 1 << 24, 100_000) * 4096
+            lines = np.char.add(
+                times.astype(str), np.char.add(",R,", np.char.add(sectors.astype(str), ",4096\n"))
+            )
+            out.write("".join(lines.tolist()))
+
+
+@pytest.mark.bench
+def test_peak_memory_of_replaying_ten_million_rows(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    write_trace(trace, 10_000_000)
+    mapping = "time=time:ns,op=op,offset=offset:bytes,size=size:bytes"
+    command = [sys.executable, "-m", "scenarios.cli", "replay", str(trace), "--format", "csv"]
+    command += ["--columns", mapping, "--json", str(tmp_path / "result.json"), "--quiet"]
+    began = time.perf_counter()
+    subprocess.run(command, check=True)
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"\nreplay of 10,000,000 CSV rows: {seconds:.0f} s, peak {peak:.0f} MiB")
