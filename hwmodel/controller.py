@@ -28,7 +28,7 @@ from hwmodel.engine import DataPath
 from hwmodel.host import Cpus
 from hwmodel.keyslots import Keyslots
 from hwmodel.media import Media
-from hwmodel.request import RECORD_WIDTH, Request
+from hwmodel.request import RECORD_WIDTH, Request, Then
 
 Where = Literal["inline", "fallback", "fs-layer"]
 
@@ -106,6 +106,9 @@ class Machine:
         facts = device.keyslots if where == "inline" else None
         self._per_unit_ns = facts.per_data_unit_ns.value if facts else 0
         self._unit_bytes = unit_bytes
+        # What comes next is settled once, not asked per bio.
+        self._enter: Then = self._get_tag if where == "inline" else self._enter_software
+        self._tagged: Then = self._dispatch
         self._device_slots: Keyslots | None = None
         self._fallback_slots: Keyslots | None = None
         if facts is not None and facts.count.value:
@@ -120,6 +123,8 @@ class Machine:
                 granted=self._dispatch,
                 cpus=self.cpus if facts.program_on_cpu else None,
             )
+            self._acquire = self._device_slots.acquire
+            self._tagged = self._tagged_with_slots
         elif where == "fallback":
             self._fallback_slots = Keyslots(
                 self.clock,
@@ -128,6 +133,7 @@ class Machine:
                 granted=self._run_cipher,
                 cpus=self.cpus,
             )
+            self._tagged = self._tagged_after_fallback
 
     @property
     def keyslots(self) -> Keyslots | None:
@@ -188,8 +194,8 @@ class Machine:
         self.cpu_time.submit += cost
         self._enter(request, now)
 
-    def _enter(self, request: Request, now: int) -> None:
-        if request.op == _WRITE and request.key is not None and self._where != "inline":
+    def _enter_software(self, request: Request, now: int) -> None:
+        if request.op == _WRITE and request.key is not None:
             self._encrypt_first(request, now)
         else:
             self._get_tag(request, now)
@@ -204,14 +210,16 @@ class Machine:
             request.mark = now
             self._tag_queue.append(request)
 
-    def _tagged(self, request: Request, now: int) -> None:
-        if request.key is not None:
-            if self._device_slots is not None:
-                self._device_slots.acquire(request, now)
-                return
-            if request.slot >= 0 and self._fallback_slots is not None:
-                self._fallback_slots.release(request.slot, now)
-                request.slot = -1
+    def _tagged_with_slots(self, request: Request, now: int) -> None:
+        if request.key is None:
+            self._dispatch(request, now)
+        else:
+            self._acquire(request, now)
+
+    def _tagged_after_fallback(self, request: Request, now: int) -> None:
+        if request.slot >= 0 and self._fallback_slots is not None:
+            self._fallback_slots.release(request.slot, now)
+            request.slot = -1
         self._dispatch(request, now)
 
     def _dispatch(self, request: Request, now: int) -> None:

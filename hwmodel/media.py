@@ -5,7 +5,7 @@ Because units serve in arrival order and a piece's service time is known when it
 known then too: ``max(now, unit free) + service``.  No event is needed until the request is done.
 """
 
-from heapq import heapify, heapreplace
+from heapq import heapreplace
 from typing import Final
 
 import numpy as np
@@ -61,43 +61,47 @@ class ServiceTimes:
 class Media:
     """The units and when each is free."""
 
-    __slots__ = ("_any", "_free", "_stripe", "_times", "units")
+    __slots__ = ("_any", "_draw_ns", "_free", "_stripe", "units")
 
     def __init__(self, facts: MediaFacts, rng: np.random.Generator) -> None:
         self.units = facts.units.value
         self._stripe = facts.stripe_bytes.value
         self._any = facts.placement == "any"
         self._free = [0] * self.units
-        heapify(self._free)
-        self._times = ServiceTimes(facts, rng)
+        self._draw_ns = ServiceTimes(facts, rng).draw_ns
 
     def serve(self, request: Request, now: int) -> int:
         """Reserve the units ``request`` needs; when it will be done.
 
         Adds the wait until its first piece starts to ``request.device_queue`` and sets ``request.media``.
         """
-        offset = request.sector << SECTOR_SHIFT
+        op = request.op
         nbytes = request.nbytes
-        stripe = self._stripe
-        if self._any or offset % stripe + nbytes <= stripe or request.op > _WRITE:
-            start, done = self._serve_piece(request.op, nbytes, offset // stripe, now)
+        free = self._free
+        if self._any:
+            service = self._draw_ns(op, nbytes)
+            start = free[0]
+            if start < now:
+                start = now
+            done = start + service
+            heapreplace(free, done)
         else:
-            start, done = self._serve_pieces(request.op, offset, nbytes, now)
+            offset = request.sector << SECTOR_SHIFT
+            stripe = self._stripe
+            if offset % stripe + nbytes > stripe and op <= _WRITE:
+                start, done = self._serve_pieces(op, offset, nbytes, now)
+            else:
+                start, done = self._serve_piece(op, nbytes, offset // stripe, now)
         request.device_queue += start - now
         request.media = done - start
         return done
 
     def _serve_piece(self, op: int, nbytes: int, stripe_index: int, now: int) -> tuple[int, int]:
         free = self._free
-        service = self._times.draw_ns(op, nbytes)
-        if self._any:
-            start = free[0] if free[0] > now else now
-            heapreplace(free, start + service)
-        else:
-            unit = stripe_index % self.units
-            start = free[unit] if free[unit] > now else now
-            free[unit] = start + service
-        return start, start + service
+        unit = stripe_index % self.units
+        start = free[unit] if free[unit] > now else now
+        done = free[unit] = start + self._draw_ns(op, nbytes)
+        return start, done
 
     def _serve_pieces(self, op: int, offset: int, nbytes: int, now: int) -> tuple[int, int]:
         stripe = self._stripe

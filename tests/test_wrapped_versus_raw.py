@@ -49,11 +49,13 @@ def test_the_fallback_pays_in_cpu_time_and_not_in_the_device_s_keyslots() -> Non
 @pytest.mark.parametrize("seed", [1, 2])
 def test_raw_inline_and_fallback_leave_the_same_bytes_on_the_medium(seed: int) -> None:
     # A closed loop of depth 1 completes in one order on every path.
-    common = ("keys.type=raw", "run.payload=verify", f"run.seed={seed}", "workload.ios=2000")
     common = (
-        *common,
-        "workload.rate_per_s=0",
+        "keys.type=raw",
+        "run.payload=verify",
+        f"run.seed={seed}",
         "run.queue_depth=1",
+        "workload.ios=2000",
+        "workload.rate_per_s=0",
         "workload.jobs=1",
         "workload.read_share=0.3",
     )

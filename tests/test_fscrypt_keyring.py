@@ -1,0 +1,370 @@
+"""Master keys of a filesystem: add, claim, remove, evict."""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pytest
+
+from blkcrypto.base.errors import BlkCryptoError
+from blkcrypto.block.key import BlkCryptoKey
+from blkcrypto.fs.fscrypt.caller import ROOT, Caller
+from blkcrypto.fs.fscrypt.filesystem import FileSystem, ext4_like
+from blkcrypto.fs.fscrypt.key_args import (
+    AddKeyArg,
+    AddKeyFlags,
+    KeySpecifier,
+    KeySpecifierInvalid,
+    KeySpecType,
+    ReservedNotZero,
+    parse_remove_arg,
+    parse_status_arg,
+)
+from blkcrypto.fs.fscrypt.keyring import (
+    AddKeyArgInvalid,
+    FsKeyring,
+    KeyStatus,
+    MasterKeyEntry,
+    NoClaim,
+    NoSuchMasterKey,
+    NotPermitted,
+    RemovalFlags,
+    StatusFlags,
+    WrappedKeysUnavailable,
+)
+from blkcrypto.fs.fscrypt.keysetup import KeySetup
+from blkcrypto.fs.fscrypt.master_key import MasterKey, MasterKeySizeInvalid
+from blkcrypto.fs.fscrypt.policy import PolicyFlags
+from blkcrypto.fs.fscrypt.process_keys import (
+    KeyRejected,
+    KeyRevoked,
+    NoSuchKey,
+    PayloadInvalid,
+    ProcessKeyring,
+)
+from blkcrypto.fs.fscrypt.quota import KeyQuota, KeyQuotaExceeded
+from tests.fscrypt_world import EXT4, NONCE, RAW, UUID, policy_for
+
+ALICE, BOB = Caller(1001), Caller(1002)
+IDENTIFIER = KeySpecifier(KeySpecType.IDENTIFIER, bytes(16))
+DESCRIPTOR = KeySpecifier(KeySpecType.DESCRIPTOR, bytes(range(8)))
+LBLK_64 = PolicyFlags.PAD_32 | PolicyFlags.IV_INO_LBLK_64
+
+
+class SyncFailed(BlkCryptoError):
+    errno = 5  # EIO
+
+
+@dataclass
+class Inodes:
+    """A filesystem whose inodes are busy or not, and which logs what removal asks of it."""
+
+    entry: MasterKeyEntry | None = None
+    busy: set[int] = field(default_factory=set)
+    log: list[str] = field(default_factory=list)
+    sync_fails: bool = False
+
+    def sync_filesystem(self) -> None:
+        self.log.append("sync")
+        if self.sync_fails:
+            raise SyncFailed("the disk is gone")
+
+    def evict_unlocked(self, inos: Iterable[int]) -> None:
+        for ino in inos:
+            if ino not in self.busy:
+                self.log.append(f"evict inode {ino}")
+                assert self.entry is not None
+                self.entry.lock(ino)
+
+
+@dataclass
+class World:
+    """A keyring, its inodes, and the keys that devices were told to evict."""
+
+    keyring: FsKeyring
+    inodes: Inodes
+    evicted: list[BlkCryptoKey]
+
+    def add(self, caller: Caller = ROOT, raw: bytes = RAW) -> KeySpecifier:
+        return self.keyring.add(AddKeyArg(spec=IDENTIFIER, raw=raw, raw_size=len(raw)), caller)
+
+    def status(self, spec: KeySpecifier, caller: Caller = ROOT) -> KeyStatus:
+        return self.keyring.status(spec, caller).status
+
+    def unlock(self, spec: KeySpecifier, *inos: int) -> MasterKeyEntry:
+        entry = self.keyring.find(spec)
+        assert entry is not None
+        self.inodes.entry = entry
+        for ino in inos:
+            entry.unlock(ino)
+        return entry
+
+
+def new_world(fs: FileSystem = EXT4, quota: KeyQuota | None = None) -> World:
+    inodes, evicted = Inodes(), list[BlkCryptoKey]()
+    return World(FsKeyring(fs, inodes, evict_key=evicted.append, quota=quota), inodes, evicted)
+
+
+@pytest.fixture
+def world() -> World:
+    return new_world()
+
+
+def test_an_unknown_key_is_absent_and_not_an_error(world: World) -> None:
+    report = world.keyring.status(IDENTIFIER, ROOT)
+    assert (report.status, report.flags, report.user_count) == (KeyStatus.ABSENT, 0, 0)
+
+
+def test_adding_returns_the_identifier_and_makes_the_key_present(world: World) -> None:
+    spec = world.add()
+    assert spec.key == MasterKey.from_raw(RAW).identifier
+    report = world.keyring.status(spec, ROOT)
+    assert (report.status, report.flags, report.user_count) == (
+        KeyStatus.PRESENT,
+        StatusFlags.ADDED_BY_SELF,
+        1,
+    )
+
+
+def test_a_key_goes_with_its_last_claim(world: World) -> None:
+    spec = world.add(ROOT)
+    world.add(ALICE)
+    assert world.keyring.remove(spec, ALICE) == RemovalFlags.OTHER_USERS
+    assert world.status(spec) is KeyStatus.PRESENT
+    assert world.keyring.remove(spec, ROOT) == RemovalFlags.NONE
+    assert world.status(spec) is KeyStatus.ABSENT
+
+
+def test_removing_without_a_claim_changes_nothing(world: World) -> None:
+    spec = world.add(ALICE)
+    with pytest.raises(NoClaim, match="ENOKEY"):
+        world.keyring.remove(spec, BOB)
+    assert world.status(spec) is KeyStatus.PRESENT
+
+
+def test_all_claims_go_at_once_for_the_administrator_only(world: World) -> None:
+    spec = world.add(ALICE)
+    world.add(BOB)
+    with pytest.raises(NotPermitted, match="EACCES"):
+        world.keyring.remove(spec, ALICE, all_users=True)
+    assert world.keyring.remove(spec, ROOT, all_users=True) == RemovalFlags.NONE
+    assert world.status(spec) is KeyStatus.ABSENT
+
+
+def test_removing_an_absent_key_is_enokey(world: World) -> None:
+    with pytest.raises(NoSuchMasterKey, match="ENOKEY"):
+        world.keyring.remove(IDENTIFIER, ROOT)
+
+
+def test_adding_twice_by_one_user_is_one_claim(world: World) -> None:
+    spec = world.add(ALICE)
+    world.add(ALICE)
+    assert world.keyring.status(spec, ALICE).user_count == 1
+
+
+def test_descriptor_keys_have_no_claims_and_need_the_administrator(world: World) -> None:
+    arg = AddKeyArg(spec=DESCRIPTOR, raw=RAW, raw_size=64)
+    with pytest.raises(NotPermitted, match="EACCES"):
+        world.keyring.add(arg, ALICE)
+    world.keyring.add(arg, ROOT)
+    assert world.keyring.status(DESCRIPTOR, ROOT).user_count == 0
+    with pytest.raises(NotPermitted, match="EACCES"):
+        world.keyring.remove(DESCRIPTOR, ALICE)
+    assert world.keyring.remove(DESCRIPTOR, ROOT) == RemovalFlags.NONE
+
+
+def test_removal_with_busy_files_wipes_the_secret_and_keeps_the_shared_key(world: World) -> None:
+    spec = world.add()
+    entry = world.unlock(spec, 1, 2, 3)
+    assert isinstance(entry.secret, MasterKey)
+    setup = KeySetup(policy_for(entry.secret, LBLK_64), entry.secret, EXT4)
+    shared = setup.contents_key(1, NONCE)
+    world.inodes.busy = {2}
+    assert world.keyring.remove(spec, ROOT) == RemovalFlags.FILES_BUSY
+    assert world.inodes.log == ["sync", "evict inode 1", "evict inode 3"]
+    assert world.status(spec) is KeyStatus.INCOMPLETELY_REMOVED
+    assert entry.secret.is_wiped
+    assert world.evicted == []
+    assert setup.contents_key(1, NONCE) is shared
+
+
+def test_the_last_inode_to_go_takes_the_key_out_of_every_device(world: World) -> None:
+    spec = world.add()
+    entry = world.unlock(spec, 1)
+    assert isinstance(entry.secret, MasterKey)
+    setup = KeySetup(policy_for(entry.secret, LBLK_64), entry.secret, EXT4)
+    shared = setup.contents_key(1, NONCE)
+    world.inodes.busy = {1}
+    world.keyring.remove(spec, ROOT)
+    entry.lock(1)
+    assert world.status(spec) is KeyStatus.ABSENT
+    assert world.evicted == [shared]
+
+
+def test_removal_can_be_tried_again_until_the_object_is_gone(world: World) -> None:
+    spec = world.add()
+    world.unlock(spec, 1)
+    world.inodes.busy = {1}
+    assert world.keyring.remove(spec, ROOT) == RemovalFlags.FILES_BUSY
+    assert world.keyring.remove(spec, ALICE) == RemovalFlags.FILES_BUSY
+    world.inodes.busy = set()
+    assert world.keyring.remove(spec, ROOT) == RemovalFlags.NONE
+    with pytest.raises(NoSuchMasterKey, match="ENOKEY"):
+        world.keyring.remove(spec, ROOT)
+
+
+def test_no_inode_unlocks_after_removal_until_the_key_is_back(world: World) -> None:
+    spec = world.add()
+    entry = world.unlock(spec, 1)
+    world.inodes.busy = {1}
+    world.keyring.remove(spec, ROOT)
+    with pytest.raises(NoSuchMasterKey, match="ENOKEY"):
+        entry.unlock(2)
+    world.add(ALICE)
+    entry.unlock(2)
+    assert world.status(spec) is KeyStatus.PRESENT
+    assert not entry.secret.is_wiped if isinstance(entry.secret, MasterKey) else False
+
+
+def test_a_sync_error_wins_over_busy_files_but_eviction_goes_on(world: World) -> None:
+    spec = world.add()
+    world.unlock(spec, 1, 2)
+    world.inodes.busy, world.inodes.sync_fails = {1}, True
+    with pytest.raises(SyncFailed):
+        world.keyring.remove(spec, ROOT)
+    assert world.inodes.log == ["sync", "evict inode 2"]
+    assert world.status(spec) is KeyStatus.INCOMPLETELY_REMOVED
+
+
+def test_without_unlocked_inodes_nothing_is_synced(world: World) -> None:
+    world.keyring.remove(world.add(), ROOT)
+    assert world.inodes.log == []
+
+
+def test_each_claim_counts_against_its_users_quota_once() -> None:
+    quota = KeyQuota(max_keys=2)
+    world = new_world(quota=quota)
+    first = world.add(ALICE, bytes(32))
+    world.add(ALICE, bytes(32))
+    world.add(ALICE, bytes([1]) * 32)
+    with pytest.raises(KeyQuotaExceeded, match="EDQUOT"):
+        world.add(ALICE, bytes([2]) * 32)
+    world.add(BOB, bytes([2]) * 32)
+    world.keyring.remove(first, ALICE)
+    world.add(ALICE, bytes([3]) * 32)
+    assert quota.used_keys(1001) == 2
+
+
+def test_the_bytes_of_claims_are_limited_whatever_the_keys_size() -> None:
+    # 64 bytes of payload, 32 hex digits, ".uid.1001" and a NUL: 106 bytes a claim, so 212 for two.
+    world = new_world(quota=KeyQuota(max_bytes=212))
+    world.add(ALICE, bytes(16))
+    world.add(ALICE, bytes(64))
+    with pytest.raises(KeyQuotaExceeded):
+        world.add(ALICE, bytes([1]) * 16)
+
+
+def test_unmounting_evicts_every_key_and_returns_the_quota() -> None:
+    quota = KeyQuota()
+    world = new_world(quota=quota)
+    spec = world.add(ALICE)
+    entry = world.unlock(spec)
+    assert isinstance(entry.secret, MasterKey)
+    shared = KeySetup(policy_for(entry.secret, LBLK_64), entry.secret, EXT4).contents_key(1, NONCE)
+    world.keyring.unmount()
+    assert (world.evicted, quota.used_keys(1001), world.status(spec)) == ([shared], 0, KeyStatus.ABSENT)
+
+
+@pytest.mark.parametrize("size", [0, 15, 65, 0xFFFFFFFF])
+def test_a_key_of_impossible_size_is_refused(world: World, size: int) -> None:
+    with pytest.raises(MasterKeySizeInvalid, match="EINVAL"):
+        world.keyring.add(AddKeyArg(spec=IDENTIFIER, raw=bytes(64), raw_size=size), ROOT)
+
+
+@pytest.mark.parametrize(
+    ("spec", "flags"),
+    [(IDENTIFIER, 2), (IDENTIFIER, 3), (IDENTIFIER, 2**31), (DESCRIPTOR, AddKeyFlags.HW_WRAPPED)],
+)
+def test_unknown_flags_and_wrapped_descriptor_keys_are_refused(
+    world: World, spec: KeySpecifier, flags: int
+) -> None:
+    with pytest.raises(AddKeyArgInvalid, match="EINVAL"):
+        world.keyring.add(AddKeyArg(spec=spec, raw=RAW, raw_size=64, flags=flags), ROOT)
+
+
+@pytest.mark.parametrize("inlinecrypt", [True, False])
+def test_wrapped_keys_need_the_mount_option_and_a_device(inlinecrypt: bool) -> None:
+    fs = ext4_like(UUID, inlinecrypt=inlinecrypt)
+    world = new_world(fs)
+    with pytest.raises(WrappedKeysUnavailable, match="EOPNOTSUPP"):
+        world.keyring.add(AddKeyArg(spec=IDENTIFIER, raw=bytes(128), raw_size=128, flags=1), ROOT)
+
+
+def test_a_wrapped_key_is_named_by_what_the_device_derives() -> None:
+    keyring = FsKeyring(EXT4, Inodes(), evict_key=print, derive_sw_secret=lambda blob: bytes(32))
+    spec = keyring.add(AddKeyArg(spec=IDENTIFIER, raw=bytes(range(128)), raw_size=128, flags=1), ROOT)
+    assert spec.key == MasterKey.from_hw_wrapped(bytes(range(128)), bytes(32)).identifier
+
+
+def provisioning(kind: int, flags: int, raw: bytes) -> bytes:
+    return struct.pack("<II", kind, flags) + raw
+
+
+def test_a_provisioning_key_serves_its_own_type_only(world: World) -> None:
+    keys = ProcessKeyring()
+    serial = keys.add("fscrypt-provisioning", "k", provisioning(2, 0, RAW))
+    spec = world.keyring.add(AddKeyArg(spec=IDENTIFIER, raw_size=0, key_id=serial), ROOT, keys)
+    assert spec.key == MasterKey.from_raw(RAW).identifier
+    with pytest.raises(KeyRejected, match="EKEYREJECTED"):
+        world.keyring.add(AddKeyArg(spec=DESCRIPTOR, raw_size=0, key_id=serial), ROOT, keys)
+    with pytest.raises(KeyRejected, match="EKEYREJECTED"):
+        world.keyring.add(AddKeyArg(spec=IDENTIFIER, raw_size=0, key_id=serial, flags=1), ROOT, keys)
+
+
+def test_a_provisioning_key_comes_instead_of_a_raw_key(world: World) -> None:
+    keys = ProcessKeyring()
+    serial = keys.add("fscrypt-provisioning", "k", provisioning(2, 0, RAW))
+    with pytest.raises(AddKeyArgInvalid, match="EINVAL"):
+        world.keyring.add(AddKeyArg(spec=IDENTIFIER, raw=RAW, raw_size=64, key_id=serial), ROOT, keys)
+    with pytest.raises(NoSuchKey, match="ENOKEY"):
+        world.keyring.add(AddKeyArg(spec=IDENTIFIER, raw_size=0, key_id=serial + 1), ROOT, keys)
+    keys.revoke(serial)
+    with pytest.raises(KeyRevoked, match="EKEYREVOKED"):
+        world.keyring.add(AddKeyArg(spec=IDENTIFIER, raw_size=0, key_id=serial), ROOT, keys)
+
+
+def test_a_logon_key_needs_a_prefix() -> None:
+    with pytest.raises(PayloadInvalid, match="EINVAL"):
+        ProcessKeyring().add("logon", "fscrypt", bytes(72))
+
+
+SPEC = KeySpecifier(KeySpecType.IDENTIFIER, bytes(range(16))).to_bytes()
+
+
+@pytest.mark.parametrize("at", [0, 4])
+def test_a_damaged_key_specifier_is_refused_everywhere(at: int) -> None:
+    data = bytearray(SPEC + bytes(128))
+    data[at] = 3
+    for parse in (AddKeyArg.from_bytes, parse_remove_arg, parse_status_arg):
+        with pytest.raises(KeySpecifierInvalid, match="EINVAL"):
+            parse(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("parse", "size", "first", "last"),
+    [(AddKeyArg.from_bytes, 80, 52, 79), (parse_remove_arg, 64, 44, 63), (parse_status_arg, 128, 40, 63)],
+)
+def test_reserved_bytes_must_be_zero(parse: object, size: int, first: int, last: int) -> None:
+    assert callable(parse)
+    parse(SPEC + bytes(size - 40))
+    for at in (first, last):
+        data = bytearray(SPEC + bytes(size - 40))
+        data[at] = 1
+        with pytest.raises(ReservedNotZero, match="EINVAL"):
+            parse(bytes(data))
+
+
+def test_the_rest_of_a_specifiers_union_is_ignored() -> None:
+    data = bytearray(DESCRIPTOR.to_bytes())
+    data[20] = 0xFF
+    assert KeySpecifier.from_bytes(bytes(data)) == DESCRIPTOR
