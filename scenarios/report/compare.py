@@ -1,0 +1,139 @@
+"""Runs side by side: figures, differences from the first run, and which stages they come from."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from blkcrypto.base.units import format_duration
+from scenarios.compare import Point
+from scenarios.report.console import new_table
+from scenarios.result import STAGES, RunResult
+
+# With the column of labels, as many as fit 80 columns.
+_COLUMNS = 4
+_PERCENTILES = (50.0, 99.0, 99.9)
+
+
+def print_compare(console: Console, points: Sequence[Point]) -> None:
+    """Tables of all points that ran; then those Linux refuses, and why."""
+    ran = [(point, point.result) for point in points if point.result is not None]
+    base = ran[0]
+    console.print(Text(base[1].question, style="bold"))
+    for sentence in _answer(ran):
+        console.print(Text(sentence))
+    # The first run heads every table, so that each shows what its differences are from.
+    for start in range(1, max(2, len(ran)), _COLUMNS - 1):
+        shown = [base, *ran[start : start + _COLUMNS - 1]]
+        _print_figures(console, shown)
+        _print_stages(console, shown)
+    for point in points:
+        if point.refused:
+            console.print(Text(f"{_label(point, ', ')}: {point.refused}"))
+
+
+def difference(result: RunResult, base: RunResult) -> tuple[float, float]:
+    """Difference of the mean latencies in ns, and half its 95 % interval.
+
+    The runs are taken as independent; with a common seed they vary together, so the interval is rather wide.
+    """
+    ours, theirs = result.directions["all"].lat_ns, base.directions["all"].lat_ns
+    return ours.mean - theirs.mean, math.hypot(ours.mean_halfwidth95, theirs.mean_halfwidth95)
+
+
+def stage_differences(result: RunResult, base: RunResult) -> dict[str, float]:
+    """By stage, the difference of the mean per bio in ns; they sum to the difference of the means."""
+    return {stage: _stage_mean(result, stage) - _stage_mean(base, stage) for stage in STAGES}
+
+
+def _answer(ran: Sequence[tuple[Point, RunResult]]) -> Iterator[str]:
+    (first, base), *others = ran
+    for point, result in others:
+        delta, halfwidth = difference(result, base)
+        name = f"{_label(point, ', ')} against {_label(first, ', ')}"
+        if abs(delta) <= halfwidth or not delta:
+            within = f"{_signed(delta)} ± {format_duration(halfwidth)}"
+            yield f"{name}: no difference beyond the uncertainty ({within})."
+            continue
+        stages = stage_differences(result, base)
+        main = max(stages, key=lambda stage: stages[stage] * math.copysign(1, delta))
+        yield (
+            f"{name}: {_signed(delta)} ± {format_duration(halfwidth)} a bio "
+            f"({delta / base.directions['all'].lat_ns.mean:+.0%}), mostly {main.replace('_', ' ')}."
+        )
+
+
+def _print_figures(console: Console, shown: Sequence[tuple[Point, RunResult]]) -> None:
+    results = [result for _, result in shown]
+    table = new_table(console, "Side by side", "", *(_label(point, "\n") for point, _ in shown))
+    base = results[0]
+    every = [result.directions["all"] for result in results]
+    table.add_row("mean latency", *(format_duration(one.lat_ns.mean) for one in every))
+    table.add_row("  95 % interval", *(f"± {format_duration(one.lat_ns.mean_halfwidth95)}" for one in every))
+    deltas = [difference(result, base) for result in results[1:]]
+    table.add_row("  difference", "", *(_signed(delta) for delta, _ in deltas))
+    table.add_row("  its interval", "", *(f"± {format_duration(halfwidth)}" for _, halfwidth in deltas))
+    for percentage in _PERCENTILES:
+        table.add_row(f"{percentage:g} %", *(_percentile(one.lat_ns.percentile, percentage) for one in every))
+    table.add_row("I/O per s", *(f"{one.iops:,.0f}" for one in every))
+    table.add_row("MB/s", *(f"{one.bw_bytes / 1e6:,.1f}" for one in every))
+    table.add_row("keyslot hits", *(_hits(result) for result in results))
+    table.add_row("programs", *(f"{result.keyslots.programs:,}" for result in results))
+    table.add_row("waits: idle slot", *(f"{result.keyslots.waits:,}" for result in results))
+    table.add_row("waits: lock", *(f"{result.keyslots.lock_waits:,}" for result in results))
+    table.add_row(
+        "CPU time a bio", *(format_duration(_cpu_ns(result) / max(1, result.bios)) for result in results)
+    )
+    if any(result.payload == "verify" for result in results):
+        table.add_row("mismatches", *(f"{result.mismatches:,}" for result in results))
+    console.print()
+    console.print(table)
+
+
+def _print_stages(console: Console, shown: Sequence[tuple[Point, RunResult]]) -> None:
+    """The first run's stages, and how the others differ."""
+    (first, base), *others = shown
+    if not others:
+        return
+    columns = (_label(first, "\n"), *(_label(point, "\n") for point, _ in others))
+    table = new_table(console, "Where the difference of the mean comes from", "stage", *columns)
+    changes = [stage_differences(result, base) for _, result in others]
+    for stage in STAGES:
+        mean = _stage_mean(base, stage)
+        if mean or any(change[stage] for change in changes):
+            cells = (_signed(change[stage]) for change in changes)
+            table.add_row(stage.replace("_", " "), format_duration(mean), *cells)
+    total = (_signed(difference(result, base)[0]) for _, result in others)
+    table.add_section()
+    table.add_row("total", format_duration(base.directions["all"].lat_ns.mean), *total)
+    console.print()
+    console.print(table)
+
+
+def _label(point: Point, separator: str) -> str:
+    return separator.join(f"{key.rpartition('.')[2]} {value}" for key, value in point.labels.items())
+
+
+def _stage_mean(result: RunResult, stage: str) -> float:
+    every = result.directions["all"]
+    return every.stage_ns.get(stage, 0) / max(1, every.total_ios)
+
+
+def _signed(ns: float) -> str:
+    return f"{'-' if ns < 0 else '+'}{format_duration(abs(ns))}" if round(ns) else "0"
+
+
+def _percentile(percentiles: dict[float, int], percentage: float) -> str:
+    value = percentiles.get(percentage)
+    return "" if value is None else format_duration(value)
+
+
+def _hits(result: RunResult) -> str:
+    slots = result.keyslots
+    return f"{100 * slots.hits / slots.acquires:.1f} %" if slots.acquires else ""
+
+
+def _cpu_ns(result: RunResult) -> int:
+    cpu = result.cpu
+    return cpu.crypto_ns + cpu.setkey_ns + cpu.submit_ns + cpu.program_ns

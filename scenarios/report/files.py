@@ -1,0 +1,45 @@
+"""Result files, written whole or not at all."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from blkcrypto.base.errors import BadInput
+
+STDOUT: Final = "-"
+
+
+def write_text(target: str, text: str) -> None:
+    """Write ``text`` to the file ``target``, or to standard output for ``-``.
+
+    A file appears complete under its name or not at all, also when the run is interrupted.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    if target == STDOUT:
+        sys.stdout.write(text)
+        return
+    path = Path(target)
+    try:
+        # In the same directory: os.replace() cannot cross filesystems.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise BadInput(f"cannot write it: {error.strerror}", where=target) from None
+
+
+def _umask() -> int:
+    # There is no call that only reads it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,74 @@
+"""Figures as SVG: small, offline, equal bytes for equal results.  Needs the extra ``plot``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from blkcrypto.base.errors import BadInput
+from scenarios.result import STAGES, RunResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Colours that stay apart for colour-blind readers and in print (Okabe and Ito), one per kind of stage.
+_STAGE_COLOURS: Final = {
+    "queued": "#999999",
+    "submit": "#bbbbbb",
+    "tag_wait": "#e69f00",
+    "keyslot_lock": "#d55e00",
+    "keyslot_idle": "#cc79a7",
+    "keyslot_program": "#f0e442",
+    "cpu_crypto": "#009e73",
+    "device_queue": "#56b4e9",
+    "transfer": "#7aa6c2",
+    "media": "#0072b2",
+}
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure whose SVG is reproducible.
+
+    Raises:
+        BadInput: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure as MatplotlibFigure
+    except ImportError:
+        raise BadInput("figures need matplotlib: pip install 'blkcrypto[plot]'", where="--plot") from None
+    mpl.rcParams["svg.hashsalt"] = "blkcrypto"
+    mpl.rcParams["svg.fonttype"] = "none"
+    return MatplotlibFigure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write ``figure`` as SVG without dates."""
+    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": "blkcrypto"})
+
+
+def stages_by_point(results: Mapping[str, RunResult], *, title: str, xlabel: str, path: Path) -> None:
+    """Mean time of a bio by stage, one bar per point, with the mean's 95 % interval."""
+    figure = new_figure(7.5, 3.6)
+    axes = figure.add_subplot()
+    labels = list(results)
+    below = [0.0] * len(labels)
+    for stage in STAGES:
+        heights = [_mean_us(result, stage) for result in results.values()]
+        if any(heights):
+            axes.bar(
+                labels, heights, bottom=below, label=stage.replace("_", " "), color=_STAGE_COLOURS[stage]
+            )
+            below = [low + high for low, high in zip(below, heights, strict=True)]
+    errors = [result.directions["all"].lat_ns.mean_halfwidth95 / 1000 for result in results.values()]
+    axes.errorbar(labels, below, yerr=errors, fmt="none", ecolor="black", capsize=3)
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("mean latency (us)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right center", frameon=False, fontsize=8, reverse=True)
+    save(figure, path)
+
+
+def _mean_us(result: RunResult, stage: str) -> float:
+    both = result.directions["all"]
+    return both.stage_ns[stage] / max(1, both.total_ios) / 1000

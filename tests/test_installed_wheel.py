@@ -1,0 +1,60 @@
+"""What is installed behaves as the checkout does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RUN = [
+    sys.executable,
+    "-m",
+    "scenarios.cli",
+    "run",
+    "trace-replay",
+    "--set",
+    "workload.limit=500",
+    "--json",
+    "-",
+    "--quiet",
+]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built without the network and unpacked where nothing else is."""
+    pytest.importorskip("hatchling", reason="building the wheel offline needs hatchling")
+    place = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(place), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = place.glob("*.whl")
+    target = place / "site"
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(target),
+    ]
+    subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
+    return target
+
+
+def result(path: Path) -> bytes:
+    """The JSON of a run by the package under ``path``."""
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    return subprocess.run(RUN, check=True, capture_output=True, cwd=path, env=environment).stdout
+
+
+def test_the_installed_wheel_gives_the_checkout_s_bytes(installed: Path) -> None:
+    assert result(installed) == result(ROOT)
+
+
+def test_the_same_seed_gives_the_same_bytes_again() -> None:
+    assert result(ROOT) == result(ROOT)
