@@ -1,12 +1,8 @@
 """The machine: from an arriving bio to its completion.
 
-Order of one encrypted bio on slotted hardware (reference block-layer.md section 6.6): submission on a CPU,
-a tag, a keyslot, the device (writes pass the data path before the media, reads after), then the keyslot is
-released, the bio completes, and the tag is freed.
-
-The software fallback encrypts a write on the submitter's CPU before it asks for a tag, and decrypts a read
-on a worker after the device is done; only then does the bio complete.  Encryption in the filesystem
-(``fs-layer``) costs the same CPU time at the same places and has no keyslots.
+Order of one encrypted bio on slotted hardware: submission on a CPU, split and merge, a tag, a keyslot, the
+scheduler, the device (writes pass the data path before the media, reads after), then the keyslot is released,
+the bio completes, and the tag is freed.  Source: reference block-layer.md section 6.6.
 
 Cost per bio: an arrival needs no event; a keyslot hit needs at most three (submission, media, data path).
 """
@@ -14,29 +10,29 @@ Cost per bio: an arrival needs no event; a keyslot hit needs at most three (subm
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from blkcrypto.base.units import NS_PER_SECOND
 from blkcrypto.block.key import BlkCryptoKey, KeyType
-from blkcrypto.block.op import ReqOp
+from blkcrypto.block.limits import QueueLimits
+from blkcrypto.block.split import split_sizes
 from hwmodel.clock import Clock, Row
 from hwmodel.device import Device
 from hwmodel.engine import DataPath
 from hwmodel.host import Cpus
 from hwmodel.keyslots import Keyslots
 from hwmodel.media import Media
-from hwmodel.request import RECORD_WIDTH, Request, Then
+from hwmodel.request import READ, RECORD_WIDTH, STAGE_FIELDS, WRITE, Request, Then
+from hwmodel.software import SoftwareCrypto
+from hwmodel.staging import PAGE_BYTES, Staging, scheduler_tags
 
 Where = Literal["inline", "fallback", "fs-layer"]
+SchedulerName = Literal["none", "mq-deadline"]
 
-FALLBACK_KEYSLOTS = 100  # blk-crypto-fallback.c, num_keyslots
-# Plain integers: comparing with an enum costs more than the rest of a stage.
-_READ, _WRITE = int(ReqOp.READ), int(ReqOp.WRITE)
-_BOUNCE_PAGE_SHIFT = 12
-_FLUSH_RECORDS_AT = 65536 * RECORD_WIDTH
+_NO_MEMBERS: Final[list[Request]] = []
+_FLUSH_RECORDS_AT: Final = 65536 * RECORD_WIDTH
 
 
 class DataPlane(Protocol):
@@ -44,16 +40,6 @@ class DataPlane(Protocol):
 
     def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
         """``request`` is done; ``key`` is the key it was really encrypted or decrypted with."""
-
-
-@dataclass(slots=True)
-class CpuTime:
-    """CPU time by cause, ns."""
-
-    crypto: int = 0
-    setkey: int = 0
-    submit: int = 0
-    program: int = 0
 
 
 class Machine:
@@ -64,11 +50,17 @@ class Machine:
         where: who encrypts file contents.
         rng: draws the media's service times.
         keys: key objects by the number rows carry; grows while the run goes on; -1 in a row means no key.
-        unit_bytes: data unit size.
-        fallback_holds_slot: the fallback keeps its slot until the request has a tag (7.0 and later).
         records: called with ``int64[n, RECORD_WIDTH]`` (columns as in ``hwmodel.request.RECORD``) in
             completion order.
+        unit_bytes: data unit size.
+        scheduler: ``none``, or ``mq-deadline``, which holds requests back so that they merge.
+        limits: what one request may hold.
+        fallback_holds_slot: the fallback keeps its slot until the request has a tag (7.0 and later).
         plane: what moves the bytes; None for timing only.
+
+    Attributes:
+        submit_ns: CPU time of submission so far.
+        splits: requests that bios were split into beyond the first; ``merges`` are in ``staging``.
     """
 
     def __init__(
@@ -78,16 +70,17 @@ class Machine:
         where: Where,
         rng: np.random.Generator,
         keys: Sequence[BlkCryptoKey],
-        records: Callable[[np.ndarray[tuple[int, int], np.dtype[np.int64]]], None],
+        records: Callable[[npt.NDArray[np.int64]], None],
         unit_bytes: int = 4096,
+        scheduler: SchedulerName = "none",
+        limits: QueueLimits | None = None,
         fallback_holds_slot: bool = True,
         plane: DataPlane | None = None,
     ) -> None:
-        host = device.host
         self.clock = Clock()
-        self.cpus = Cpus(self.clock, host.cpus.value)
-        self.cpu_time = CpuTime()
-        self.bounce_pages = self.bounce_pages_peak = 0
+        self.cpus = Cpus(self.clock, device.host.cpus.value)
+        self.submit_ns = 0
+        self.splits = 0
         self._where: Where = where
         self._keys = keys
         self._plane = plane
@@ -95,55 +88,97 @@ class Machine:
         self._recorded = array("q")
         self._pool: list[Request] = []
         self._requests = 0
+        self._helpers = 0  # parts of split bios and carriers of merged ones, now
         self._room: list[None] | None = None
-        self._tags = self._all_tags = device.controller.tags.value
-        self._tag_queue: deque[Request] = deque()
         self._media = Media(device.media, rng)
         self._path = DataPath(device.controller, device.engine)
-        self._host = host
-        self._submit_ns = host.submit_ns.value
-        self._fallback_holds_slot = fallback_holds_slot
-        facts = device.keyslots if where == "inline" else None
-        self._per_unit_ns = facts.per_data_unit_ns.value if facts else 0
+        self._submit_cost_ns = device.host.submit_ns.value
         self._unit_bytes = unit_bytes
+        self._limits = limits
+        self._max_bytes = limits.max_sectors << 9 if limits is not None else 1 << 62
+        self._tags = self._all_tags = device.controller.tags.value
+        self._tag_queue: deque[Request] = deque()
+        self._driver_tags = self._tags
+        self._staging: Staging | None = None
+        if scheduler != "none":
+            self._tags = self._all_tags = scheduler_tags(self._tags)
+            self._staging = self._new_staging()
         # What comes next is settled once, not asked per bio.
-        self._enter: Then = self._get_tag if where == "inline" else self._enter_software
-        self._tagged: Then = self._dispatch
+        ready: Then = self._dispatch if self._staging is None else self._hold
+        self._get_tag: Then = self._get_free_tag if self._staging is None else self._merge_or_get_tag
+        self._enter: Then = self._get_tag
+        self._tagged: Then = ready
+        self._software: SoftwareCrypto | None = None
         self._device_slots: Keyslots | None = None
-        self._fallback_slots: Keyslots | None = None
-        if facts is not None and facts.count.value:
-            costs = {
-                KeyType.RAW: facts.program_raw_ns.value,
-                KeyType.HW_WRAPPED: facts.program_hw_wrapped_ns.value,
-            }
-            self._device_slots = Keyslots(
-                self.clock,
-                facts.count.value,
-                program_ns=lambda key: costs[key.crypto_cfg.key_type],
-                granted=self._dispatch,
-                cpus=self.cpus if facts.program_on_cpu else None,
-            )
-            self._acquire = self._device_slots.acquire
-            self._tagged = self._tagged_with_slots
-        elif where == "fallback":
-            self._fallback_slots = Keyslots(
-                self.clock,
-                FALLBACK_KEYSLOTS,
-                program_ns=lambda _key: host.setkey_ns.value,
-                granted=self._run_cipher,
-                cpus=self.cpus,
-            )
-            self._tagged = self._tagged_after_fallback
+        self._per_unit_ns = 0
+        self._ready = ready
+        if where == "inline":
+            self._use_inline_hardware(device)
+        else:
+            self._software = self._new_software(device, fallback_holds_slot)
+            self._enter = self._enter_software
+            self._tagged = self._tagged_after_software
+
+    def _new_staging(self) -> Staging:
+        return Staging(
+            self._limits or QueueLimits(),
+            now=lambda: self.clock.now,
+            encrypted_below=self._where == "inline",
+            freed=self._merged_away,
+        )
+
+    def _use_inline_hardware(self, device: Device) -> None:
+        facts = device.keyslots
+        if facts is None:
+            return
+        self._per_unit_ns = facts.per_data_unit_ns.value
+        if not facts.count.value:
+            return
+        costs = {
+            KeyType.RAW: facts.program_raw_ns.value,
+            KeyType.HW_WRAPPED: facts.program_hw_wrapped_ns.value,
+        }
+        self._device_slots = Keyslots(
+            self.clock,
+            facts.count.value,
+            program_ns=lambda key: costs[key.crypto_cfg.key_type],
+            granted=self._ready,
+            cpus=self.cpus if facts.program_on_cpu else None,
+        )
+        self._acquire = self._device_slots.acquire
+        self._tagged = self._tagged_with_slots
+
+    def _new_software(self, device: Device, holds_slot: bool) -> SoftwareCrypto:
+        return SoftwareCrypto(
+            self.clock,
+            self.cpus,
+            device.host,
+            fallback=self._where == "fallback",
+            holds_slot=holds_slot,
+            unit_bytes=self._unit_bytes,
+            encrypted=self._get_tag,
+            decrypted=lambda request, now: self._finish(request, now, request.key),
+        )
 
     @property
     def keyslots(self) -> Keyslots | None:
         """The keyslots that contents pass through, of the device or of the fallback."""
-        return self._device_slots or self._fallback_slots
+        return self._software.slots if self._software is not None else self._device_slots
+
+    @property
+    def software(self) -> SoftwareCrypto | None:
+        """The CPU as cipher, unless the device encrypts."""
+        return self._software
+
+    @property
+    def merges(self) -> int:
+        """Bios and requests merged into held requests."""
+        return self._staging.merges if self._staging is not None else 0
 
     @property
     def in_flight(self) -> int:
         """Bios submitted and not complete."""
-        return self._requests - len(self._pool)
+        return self._requests - len(self._pool) - self._helpers
 
     @property
     def is_idle(self) -> bool:
@@ -152,7 +187,8 @@ class Machine:
         return (
             self._tags == self._all_tags
             and not self._tag_queue
-            and not self.bounce_pages
+            and not self.in_flight
+            and not (self._software and self._software.bounce_pages)
             and (slots is None or slots.is_idle)
         )
 
@@ -168,6 +204,8 @@ class Machine:
             self.clock.run_open(rows, self.arrive)
         self._flush_records()
 
+    # --- submission, split and merge ------------------------------------------------------------------
+
     def arrive(self, row: Row) -> None:
         """A bio is submitted now."""
         pool = self._pool
@@ -176,7 +214,7 @@ class Machine:
         request.arrived = now
         request.key = self._keys[key] if key >= 0 else None
         request.cpu = stream % self.cpus.count
-        cost = self._submit_ns
+        cost = self._submit_cost_ns
         if self._per_unit_ns and key >= 0:
             cost += self._per_unit_ns * (request.nbytes // self._unit_bytes)
         if cost:
@@ -191,19 +229,92 @@ class Machine:
     def _submitted(self, request: Request, now: int) -> None:
         cost = now - request.mark
         request.submit = cost
-        self.cpu_time.submit += cost
+        self.submit_ns += cost
         self._enter(request, now)
 
     def _enter_software(self, request: Request, now: int) -> None:
-        if request.op == _WRITE and request.key is not None:
-            self._encrypt_first(request, now)
+        assert self._software is not None
+        if request.op == WRITE and request.key is not None:
+            self._software.encrypt_first(request, now)
         else:
             self._get_tag(request, now)
 
+    def _split(self, bio: Request, now: int) -> None:
+        """Cut a bio too large for one request; its parts go their own ways and meet in ``_joined``."""
+        assert self._limits is not None
+        unit = self._unit_bytes if bio.key is not None else 1
+        sizes = split_sizes(
+            bio.sector, bio.nbytes, self._limits, segment_bytes=PAGE_BYTES, data_unit_size=unit
+        )
+        self.splits += len(sizes) - 1
+        bio.parts = len(sizes)
+        passed = 0
+        for nbytes in sizes:
+            part = self._helper(bio)
+            part.parent = bio
+            part.sector = bio.sector + (passed >> 9)
+            part.nbytes = nbytes
+            part.dun = bio.dun + passed // self._unit_bytes
+            for stage in STAGE_FIELDS:
+                setattr(part, stage, getattr(bio, stage))
+            passed += nbytes
+            if passed == bio.nbytes:  # the last part's submission ends the bio's
+                part.slot, bio.slot = bio.slot, -1
+            self._get_tag(part, now)
+
+    def _helper(self, like: Request) -> Request:
+        """A request that stands for no bio of its own."""
+        self._helpers += 1
+        helper = self._pool.pop() if self._pool else self._new_request()
+        helper.row, helper.op, helper.key, helper.cpu = like.row, like.op, like.key, like.cpu
+        helper.arrived = like.arrived
+        return helper
+
+    def _joined(self, part: Request) -> Request | None:
+        """The bio whose last part this is, with that part's times; None while others are on their way."""
+        bio = part.parent
+        assert bio is not None
+        bio.parts -= 1
+        if not bio.parts:
+            for stage in STAGE_FIELDS:
+                setattr(bio, stage, getattr(part, stage))
+        self._recycle_helper(part)
+        return None if bio.parts else bio
+
+    def _recycle_helper(self, helper: Request) -> None:
+        self._helpers -= 1
+        helper.parent = None
+        helper.slot = -1
+        helper.members = _NO_MEMBERS
+        for stage in STAGE_FIELDS:
+            setattr(helper, stage, 0)
+        self._pool.append(helper)
+
+    def _merge_or_get_tag(self, request: Request, now: int) -> None:
+        assert self._staging is not None
+        if request.nbytes > self._max_bytes and request.op <= WRITE:
+            self._split(request, now)
+        elif self._staging.merge(request):
+            request.mark = now
+            if self._software is not None:
+                self._software.submitted(request, now)
+        else:
+            self._get_free_tag(request, now)
+
+    def _merged_away(self, holder: Request) -> None:
+        """A held request was merged into its neighbour: its keyslot is free at once, and its tag."""
+        now = self.clock.now
+        if holder.slot >= 0 and self._device_slots is not None:
+            slot, holder.slot = holder.slot, -1
+            self._device_slots.release(slot, now)
+        self._free_tag(now)
+
     # --- tags, keyslots, device -----------------------------------------------------------------------
 
-    def _get_tag(self, request: Request, now: int) -> None:
-        if self._tags:
+    def _get_free_tag(self, request: Request, now: int) -> None:
+        if request.nbytes > self._max_bytes and request.op <= WRITE:
+            self._split(request, now)
+        elif self._tags:
             self._tags -= 1
             self._tagged(request, now)
         else:
@@ -212,24 +323,48 @@ class Machine:
 
     def _tagged_with_slots(self, request: Request, now: int) -> None:
         if request.key is None:
-            self._dispatch(request, now)
+            self._ready(request, now)
         else:
             self._acquire(request, now)
 
-    def _tagged_after_fallback(self, request: Request, now: int) -> None:
-        if request.slot >= 0 and self._fallback_slots is not None:
-            self._fallback_slots.release(request.slot, now)
-            request.slot = -1
-        self._dispatch(request, now)
+    def _tagged_after_software(self, request: Request, now: int) -> None:
+        assert self._software is not None
+        self._software.submitted(request, now)
+        self._ready(request, now)
+
+    def _hold(self, request: Request, now: int) -> None:
+        assert self._staging is not None
+        request.mark = now
+        self._staging.insert(request)
+        self._dispatch_held(now)
+
+    def _dispatch_held(self, now: int) -> None:
+        assert self._staging is not None
+        while self._driver_tags:
+            found = self._staging.next()
+            if found is None:
+                return
+            self._driver_tags -= 1
+            holder, bios, sector, nbytes = found
+            for bio in bios:
+                bio.scheduler += now - bio.mark
+            if len(bios) == 1:
+                self._dispatch(bios[0], now)
+                continue
+            carrier = self._helper(holder)
+            carrier.sector, carrier.nbytes = sector, nbytes
+            carrier.members = bios
+            carrier.slot, holder.slot = holder.slot, -1
+            self._dispatch(carrier, now)
 
     def _dispatch(self, request: Request, now: int) -> None:
         request.device_queue = 0
-        if request.op == _WRITE and self._path.limits:
-            inline = request.key is not None and self._where == "inline"
+        if request.op == WRITE and self._path.limits:
+            inline = request.key is not None and self._software is None
             self.clock.call_at(self._path.serve(request, now, inline=inline), request, self._write_media)
             return
         done = self._media.serve(request, now)
-        if request.op == _READ and self._path.limits:
+        if request.op == READ and self._path.limits:
             self.clock.call_at(done, request, self._read_path)
         else:
             request.transfer = 0
@@ -239,80 +374,58 @@ class Machine:
         self.clock.call_at(self._media.serve(request, now), request, self._device_done)
 
     def _read_path(self, request: Request, now: int) -> None:
-        inline = request.key is not None and self._where == "inline"
+        inline = request.key is not None and self._software is None
         done = self._path.serve(request, now, inline=inline)
         self.clock.call_at(done, request, self._device_done)
 
+    # --- completion -----------------------------------------------------------------------------------
+
     def _device_done(self, request: Request, now: int) -> None:
-        if request.key is None or self._where == "inline":
-            key = request.key
-            if request.slot >= 0 and self._device_slots is not None:
-                key = self._device_slots.hardware[request.slot]
-                self._device_slots.release(request.slot, now)
-                request.slot = -1
-            self._finish(request, now, key)
-            self._free_tag(now)
-            return
-        # The request is over and its tag is free; the bio is not complete before it is decrypted.
-        if request.op == _READ:
-            self._free_tag(now)
-            self._decrypt_later(request, now)
+        key = request.key
+        slots = self._device_slots
+        if slots is not None and request.slot >= 0:
+            slot = request.slot
+            key = slots.hardware[slot]
+            request.slot = -1
+            slots.release(slot, now)
+        if request.members:
+            for bio in request.members:
+                bio.device_queue, bio.transfer, bio.media = (
+                    request.device_queue,
+                    request.transfer,
+                    request.media,
+                )
+                self._bio_done(bio, now, key if self._software is None else bio.key)
+            self._recycle_helper(request)
         else:
-            self.bounce_pages -= request.nbytes >> _BOUNCE_PAGE_SHIFT
-            self._finish(request, now, request.key)
-            self._free_tag(now)
+            self._bio_done(request, now, key)
+        self._free_tag(now)
+        if self._staging is not None:
+            self._driver_tags += 1
+            self._dispatch_held(now)
+
+    def _bio_done(self, bio: Request, now: int, key: BlkCryptoKey | None) -> None:
+        if bio.parent is not None:
+            whole = self._joined(bio)
+            if whole is None:
+                return
+            bio = whole
+        if self._software is not None and key is not None:
+            if bio.op == READ:
+                # The request is over; the bio is not complete before it is decrypted.
+                self._software.decrypt_later(bio, now)
+                return
+            self._software.written(bio.nbytes)
+        self._finish(bio, now, key)
 
     def _free_tag(self, now: int) -> None:
         waiting = self._tag_queue
         if waiting:
             request = waiting.popleft()
-            request.tag_wait = now - request.mark
+            request.tag_wait += now - request.mark
             self._tagged(request, now)
         else:
             self._tags += 1
-
-    # --- software encryption --------------------------------------------------------------------------
-
-    def _encrypt_first(self, request: Request, now: int) -> None:
-        self.bounce_pages += request.nbytes >> _BOUNCE_PAGE_SHIFT
-        self.bounce_pages_peak = max(self.bounce_pages_peak, self.bounce_pages)
-        self._get_cipher(request, now)
-
-    def _decrypt_later(self, request: Request, now: int) -> None:
-        request.cpu = self.cpus.least_loaded()
-        self.cpus.run(request, now, self._host.worker_ns.value, self._worker_started)
-
-    def _worker_started(self, request: Request, now: int) -> None:
-        request.queued += now - request.mark
-        self._get_cipher(request, now)
-
-    def _get_cipher(self, request: Request, now: int) -> None:
-        if self._fallback_slots is not None:
-            self._fallback_slots.acquire(request, now)
-        else:
-            self._run_cipher(request, now)
-
-    def _run_cipher(self, request: Request, now: int) -> None:
-        host = self._host
-        cost = request.nbytes * NS_PER_SECOND // host.cipher_per_s.value
-        cost += host.cipher_ns.value * (request.nbytes // self._unit_bytes)
-        self.cpu_time.crypto += cost
-        self.cpus.run(request, now, cost, self._ciphered)
-
-    def _ciphered(self, request: Request, now: int) -> None:
-        request.cpu_crypto = now - request.mark
-        if request.op == _READ:
-            if self._fallback_slots is not None:
-                self._fallback_slots.release(request.slot, now)
-                request.slot = -1
-            self._finish(request, now, request.key)
-            return
-        if self._fallback_slots is not None and not self._fallback_holds_slot:
-            self._fallback_slots.release(request.slot, now)
-            request.slot = -1
-        self._get_tag(request, now)
-
-    # --- completion -----------------------------------------------------------------------------------
 
     def _finish(self, request: Request, now: int, key: BlkCryptoKey | None) -> None:
         if self._plane is not None:
@@ -329,6 +442,7 @@ class Machine:
                 request.queued,
                 request.submit,
                 request.tag_wait,
+                request.scheduler,
                 request.keyslot_lock,
                 request.keyslot_idle,
                 request.keyslot_program,
@@ -340,7 +454,7 @@ class Machine:
         )
         if len(recorded) >= _FLUSH_RECORDS_AT:
             self._flush_records()
-        request.queued = request.submit = request.tag_wait = request.cpu_crypto = 0
+        request.queued = request.submit = request.tag_wait = request.cpu_crypto = request.scheduler = 0
         request.keyslot_lock = request.keyslot_idle = request.keyslot_program = 0
         self._pool.append(request)
         if self._room is not None:

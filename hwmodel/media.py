@@ -13,10 +13,9 @@ import numpy as np
 from blkcrypto.base.units import NS_PER_SECOND, SECTOR_SHIFT
 from blkcrypto.block.op import ReqOp
 from hwmodel.device import Media as MediaFacts
-from hwmodel.request import Request
+from hwmodel.request import WRITE, Request
 
 _DRAWS: Final = 8192
-_WRITE: Final = int(ReqOp.WRITE)
 
 
 class ServiceTimes:
@@ -88,7 +87,7 @@ class Media:
         else:
             offset = request.sector << SECTOR_SHIFT
             stripe = self._stripe
-            if offset % stripe + nbytes > stripe and op <= _WRITE:
+            if offset % stripe + nbytes > stripe and op <= WRITE:
                 start, done = self._serve_pieces(op, offset, nbytes, now)
             else:
                 start, done = self._serve_piece(op, nbytes, offset // stripe, now)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from blkcrypto.block.key import BlkCryptoKey
+from blkcrypto.block.op import ReqOp
 
 # One record per finished bio: these values in this order, all int64.
 RECORD: Final = (
@@ -19,6 +20,7 @@ RECORD: Final = (
     "queued",
     "submit",
     "tag_wait",
+    "scheduler",
     "keyslot_lock",
     "keyslot_idle",
     "keyslot_program",
@@ -28,6 +30,11 @@ RECORD: Final = (
     "media",
 )
 RECORD_WIDTH: Final = len(RECORD)
+STAGE_FIELDS: Final = RECORD[RECORD.index("queued") :]
+
+# Plain integers: comparing with an enum costs more than the rest of a stage.
+READ: Final = int(ReqOp.READ)
+WRITE: Final = int(ReqOp.WRITE)
 
 
 Then = Callable[["Request", int], None]  # what a request does next, and when that is: ns
@@ -53,10 +60,14 @@ class Request:
         "keyslot_program",
         "mark",
         "media",
+        "members",
         "nbytes",
         "op",
+        "parent",
+        "parts",
         "queued",
         "row",
+        "scheduler",
         "sector",
         "slot",
         "status",
@@ -71,9 +82,13 @@ class Request:
         self.key: BlkCryptoKey | None = None
         self.slot = -1
         self.arrived = self.mark = 0
-        self.queued = self.submit = self.tag_wait = 0
+        self.queued = self.submit = self.tag_wait = self.scheduler = 0
         self.keyslot_lock = self.keyslot_idle = self.keyslot_program = 0
         self.cpu_crypto = self.device_queue = self.transfer = self.media = 0
+        # A merged request carries its bios; a split bio waits for its parts.
+        self.members: list[Request] = []
+        self.parent: Request | None = None
+        self.parts = 0
         self.then: Then = _unscheduled
         self.cpu_then: Then = _unscheduled
 

@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.era import kernel_profile
 from blkcrypto.block.key import BlkCryptoKey, KeyType
+from blkcrypto.block.limits import QueueLimits
 from blkcrypto.crypto.cipher import new_cipher
 from hwmodel.clock import Row
 from hwmodel.controller import Machine
@@ -105,6 +107,11 @@ def build(scenario: Scenario, *, named_files: bool = False) -> Model:
         keys=keys.objects if keys is not None else [],
         records=measure.add,
         unit_bytes=scenario.keys.data_unit_size,
+        scheduler=scenario.block.scheduler,
+        limits=QueueLimits(
+            max_sectors=scenario.block.max_request_bytes >> SECTOR_SHIFT,
+            max_segments=scenario.block.max_segments,
+        ),
         fallback_holds_slot=kernel_profile(scenario.run.kernel).slot_held_during_submit,
         plane=plane,
     )

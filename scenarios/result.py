@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 #   queued          waiting for a CPU to run on
 #   submit          CPU time of submission
 #   tag_wait        waiting for a tag
+#   scheduler       held back in the scheduler, where bios merge
 #   keyslot_lock    waiting for the profile lock behind other keyslot operations
 #   keyslot_idle    waiting for any keyslot to become idle
 #   keyslot_program programming a keyslot with the bio's own key (fallback: setkey)
@@ -17,6 +18,7 @@ STAGES = (
     "queued",
     "submit",
     "tag_wait",
+    "scheduler",
     "keyslot_lock",
     "keyslot_idle",
     "keyslot_program",
@@ -136,6 +138,8 @@ class RunResult:
     write_bytes: int
     sim_time_ns: int
     inflight_mean: float
+    splits: int  # requests beyond the first that bios were split into
+    merges: int  # bios and requests merged into requests that the scheduler held
     errors: dict[str, int]  # blk_status name -> bios
     skipped: dict[str, int]  # trace rows left out, widened or cut, by rule
     directions: dict[str, DirectionResult]  # "read", "write", "all"

@@ -82,6 +82,8 @@ def _result(model: Model, skipped: dict[str, int]) -> RunResult:
         write_bytes=directions["write"].io_bytes,
         sim_time_ns=measure.last_done_ns,
         inflight_mean=measure.inflight_mean,
+        splits=model.machine.splits,
+        merges=model.machine.merges,
         errors=measure.errors,
         skipped=skipped,
         directions=directions,
@@ -141,9 +143,9 @@ def _cpu(model: Model) -> CpuResult:
     fallback = model.scenario.keys.engine == "fallback"
     return CpuResult(
         cpus=machine.cpus.count,
-        crypto_ns=machine.cpu_time.crypto,
+        crypto_ns=machine.software.crypto_ns if machine.software is not None else 0,
         setkey_ns=on_cpu_ns if fallback else 0,
-        submit_ns=machine.cpu_time.submit,
+        submit_ns=machine.submit_ns,
         program_ns=0 if fallback else on_cpu_ns,
     )
 

@@ -79,6 +79,20 @@ class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     data_unit_size: int = 4096
 
 
+class Block(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The block layer in front of the device.
+
+    Attributes:
+        scheduler: ``mq-deadline`` holds requests back, sorts and merges them; ``none`` does not.
+        max_request_bytes: largest request; larger bios are split.
+        max_segments: memory segments in one request; every page is one.
+    """
+
+    scheduler: Literal["none", "mq-deadline"] = "none"
+    max_request_bytes: int = 1 << 20
+    max_segments: int = 256
+
+
 class Flip(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Medium corruption: XOR ``mask`` into byte ``byte`` of the device once ``after_bios`` bios completed."""
 
@@ -128,6 +142,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     device: Device
     layout: Layout = Layout()
     keys: Keys = Keys()
+    block: Block = Block()
     faults: Faults = Faults()
     run: Run = Run()
     vary: dict[str, tuple[str, ...]] = {}

@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from blkcrypto.block.key import BlkCryptoKey, CryptoConfig, CryptoModeNum, KeyType
 from blkcrypto.block.op import ReqOp
-from hwmodel.controller import DataPlane, Machine, Where
+from blkcrypto.block.limits import QueueLimits
+from hwmodel.controller import DataPlane, Machine, SchedulerName, Where
 from hwmodel.device import (
     Controller,
     Device,
@@ -134,6 +135,8 @@ def machine(
     plane: DataPlane | None = None,
     seed: int = 1,
     fallback_holds_slot: bool = True,
+    scheduler: SchedulerName = "none",
+    limits: QueueLimits | None = None,
 ) -> Machine:
     return Machine(
         facts,
@@ -143,6 +146,8 @@ def machine(
         records=records.add,
         plane=plane,
         fallback_holds_slot=fallback_holds_slot,
+        scheduler=scheduler,
+        limits=limits,
     )
 
 

@@ -66,7 +66,8 @@ def test_encryption_in_the_filesystem_costs_the_same_cpu_and_no_keyslots() -> No
 def test_bounce_pages_are_all_returned_and_their_peak_is_kept() -> None:
     ios = [(0, WRITE, 0), (0, WRITE, 0), (1000 * US, WRITE, 0)]
     _, run = run_ios(device(), ios, where="fallback", nbytes=16384)
-    assert (run.bounce_pages, run.bounce_pages_peak) == (0, 8)
+    assert run.software is not None
+    assert (run.software.bounce_pages, run.software.bounce_pages_peak) == (0, 8)
 
 
 def test_an_engine_slower_than_the_link_delays_encrypted_bios_only() -> None:
