@@ -100,6 +100,8 @@ class Machine:
         self._tag_queue: deque[Request] = deque()
         self._driver_tags = self._tags
         self._staging: Staging | None = None
+        self._given_up: deque[int] = deque()  # keyslots of requests merged away, -1 for none
+        self._settling = False
         if scheduler != "none":
             self._tags = self._all_tags = scheduler_tags(self._tags)
             self._staging = self._new_staging()
@@ -298,16 +300,30 @@ class Machine:
             request.mark = now
             if self._software is not None:
                 self._software.submitted(request, now)
+            self._settle(now)
         else:
             self._get_free_tag(request, now)
 
     def _merged_away(self, holder: Request) -> None:
-        """A held request was merged into its neighbour: its keyslot is free at once, and its tag."""
-        now = self.clock.now
-        if holder.slot >= 0 and self._device_slots is not None:
-            slot, holder.slot = holder.slot, -1
-            self._device_slots.release(slot, now)
-        self._free_tag(now)
+        """A held request was merged into its neighbour: its tag and its keyslot are free at once.
+
+        Whoever gets them may touch the scheduler, which is at work: ``_settle`` follows when it is done.
+        """
+        self._given_up.append(holder.slot)
+        holder.slot = -1
+
+    def _settle(self, now: int) -> None:
+        """Hand on what merged requests gave up, then dispatch."""
+        if self._settling:
+            return  # from within: the outer call goes on
+        self._settling = True
+        while self._given_up:
+            slot = self._given_up.popleft()
+            if slot >= 0 and self._device_slots is not None:
+                self._device_slots.release(slot, now)
+            self._free_tag(now)
+        self._settling = False
+        self._dispatch_held(now)
 
     # --- tags, keyslots, device -----------------------------------------------------------------------
 
@@ -336,7 +352,7 @@ class Machine:
         assert self._staging is not None
         request.mark = now
         self._staging.insert(request)
-        self._dispatch_held(now)
+        self._settle(now)
 
     def _dispatch_held(self, now: int) -> None:
         assert self._staging is not None
@@ -402,7 +418,7 @@ class Machine:
         self._free_tag(now)
         if self._staging is not None:
             self._driver_tags += 1
-            self._dispatch_held(now)
+            self._settle(now)
 
     def _bio_done(self, bio: Request, now: int, key: BlkCryptoKey | None) -> None:
         if bio.parent is not None:
