@@ -255,3 +255,12 @@ def test_costs_count_what_files_need(key: MasterKey) -> None:
     assert [per_file.costs.on_disk_bytes, shared.costs.on_disk_bytes] == [400, 400]
     assert per_file.costs.in_memory_bytes == 10 * (INODE_INFO_BYTES + BLK_CRYPTO_KEY_BYTES)
     assert shared.costs.in_memory_bytes == 10 * INODE_INFO_BYTES + BLK_CRYPTO_KEY_BYTES
+
+
+def test_the_old_kernels_bug_hands_out_the_first_keys_data_unit_size(key: MasterKey) -> None:
+    big = policy_for(key, DIRECT, ADIANTUM)
+    small = policy_for(key, DIRECT, ADIANTUM, log2_data_unit_size=9)
+    first = KeySetup(big, key, EXT4, first_data_unit_size_wins=True).contents_key(1, NONCE)
+    second = KeySetup(small, key, EXT4, first_data_unit_size_wins=True).contents_key(2, NONCE)
+    assert second is first
+    assert second.crypto_cfg.data_unit_size == 4096

@@ -1,0 +1,1 @@
+"""A small filesystem to hang fscrypt on: inodes, directories, a page cache, blocks of ciphertext."""

@@ -1,0 +1,369 @@
+"""Names: lookup, create, link, rename, unlink, list; with the key and without.
+
+Rules (fs/crypto/hooks.c, fname.c, as ext4 and f2fs call them; reference fscrypt.md sections 1.5, 4):
+
+- With its key, a directory finds and lists plaintext names.  Without, it lists no-key names, and finds only
+  those; any other name is not there.
+- Removing and examining work without the key.  What puts a name or an inode into an encrypted directory, or
+  moves a name that was found without the key, does not.
+- New inodes inherit their directory's policy; those that exist must have it already.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from blkcrypto.fs.fscrypt.caller import ROOT, Caller
+from blkcrypto.fs.fscrypt.inherit import InodeKind, check_found, check_move
+from blkcrypto.fs.fscrypt.names import (
+    NAME_MAX,
+    NameTooLong,
+    encode_symlink,
+    split_symlink,
+    symlink_disk_bytes,
+)
+from blkcrypto.fs.fscrypt.nokey import NokeyName, NoSuchNokeyName, decode_nokey_name
+from blkcrypto.fs.fscrypt.policy import Context
+from blkcrypto.fs.smallfs.errors import (
+    BadDirectoryEntry,
+    EntryExists,
+    InvalidOffset,
+    IsADirectory,
+    KeyRequired,
+    NoEntry,
+    NotADirectory,
+    NotEmpty,
+    OperationNotPermitted,
+)
+from blkcrypto.fs.smallfs.incore import Incore
+from blkcrypto.fs.smallfs.mount import Mount, can_be_encrypted
+
+_PATH_MAX = 4096
+
+
+class RenameFlags(enum.IntFlag):
+    """``RENAME_*``."""
+
+    NONE = 0
+    NOREPLACE = 1
+    EXCHANGE = 2
+    WHITEOUT = 4
+
+
+@dataclass(slots=True, eq=False)
+class Found:
+    """Where a path leads.
+
+    Attributes:
+        parents: directories from the root to the last one.
+        name: last component.
+        disk_name: as it is, or would be, stored; None when it was looked up without the key and is not there.
+        inode: what has the name; None when nothing does.
+        nokey: the directory was searched without its key: ``fscrypt_is_nokey_name()``.
+    """
+
+    parents: tuple[Incore, ...]
+    name: bytes
+    disk_name: bytes | None
+    inode: Incore | None
+    nokey: bool
+
+    @property
+    def directory(self) -> Incore:
+        """The directory that holds, or would hold, the name."""
+        return self.parents[-1]
+
+
+def lookup(mount: Mount, path: str) -> Found:
+    """Walk ``path`` from the root; its last component need not exist.
+
+    Raises:
+        NoEntry, NotADirectory, NameTooLong, InconsistentPolicy: on the way.
+        BlkCryptoError: as ``InodeCrypto.load``.
+    """
+    parts = [part for part in path.encode("utf-8", "surrogateescape").split(b"/") if part]
+    here = mount.root()
+    parents = [here]
+    if not parts:
+        return Found(tuple(parents), b"", None, here, nokey=False)
+    for part in parts[:-1]:
+        found = _lookup_in(mount, tuple(parents), part)
+        if found.inode is None:
+            raise NoEntry(f"no {part!r} in inode {here.disk.ino}")
+        here = found.inode
+        if here.disk.kind is not InodeKind.DIRECTORY:
+            raise NotADirectory(f"{part!r} is not a directory")
+        parents.append(here)
+    return _lookup_in(mount, tuple(parents), parts[-1])
+
+
+def _lookup_in(mount: Mount, parents: tuple[Incore, ...], name: bytes) -> Found:
+    directory = parents[-1]
+    if len(name) > NAME_MAX:
+        raise NameTooLong(f"a name of {len(name)} bytes: at most {NAME_MAX}")
+    info = mount.info(directory, allow_unsupported=True)
+    nokey = info is None and directory.disk.context is not None
+    disk_name: bytes | None
+    if nokey:
+        disk_name = _find_nokey(directory, name)
+    else:
+        disk_name = name if info is None or info.names is None else info.names.encrypt(name)
+    ino = None if disk_name is None else directory.disk.entries.get(disk_name)
+    if ino is None:
+        return Found(parents, name, None if nokey else disk_name, None, nokey)
+    inode = mount.inode(ino)
+    if inode.disk.kind in (InodeKind.DIRECTORY, InodeKind.SYMLINK):
+        check_found(mount.policy_of(directory), mount.policy_of(inode), inode.disk.kind)
+    return Found(parents, name, disk_name, inode, nokey)
+
+
+def _find_nokey(directory: Incore, name: bytes) -> bytes | None:
+    try:
+        wanted = decode_nokey_name(name.decode("utf-8", "surrogateescape"))
+    except NoSuchNokeyName:
+        return None
+    if not wanted.rest_sha256:
+        return wanted.prefix
+    return next((entry for entry in directory.disk.entries if wanted.matches(entry)), None)
+
+
+def existing(mount: Mount, path: str) -> Incore:
+    """The inode at ``path``, symlinks not followed.
+
+    Raises:
+        NoEntry: ENOENT; and as ``lookup``.
+    """
+    found = lookup(mount, path)
+    if found.inode is None:
+        raise NoEntry(f"no {path!r}")
+    return found.inode
+
+
+def new_inode(mount: Mount, directory: Incore, kind: InodeKind, caller: Caller) -> Incore:
+    """A new inode with its directory's policy and a nonce of its own: ``fscrypt_prepare_new_inode()``.
+
+    Raises:
+        KeyRequired: the directory's key is not there (ENOKEY).
+        BlkCryptoError: as ``InodeCrypto.new``.
+    """
+    mount.want_write()
+    parent = mount.require_key(directory)
+    inode = mount.inode(mount.disk.new_inode(kind, caller.fsuid).ino)
+    if parent is not None and can_be_encrypted(kind):
+        context = Context(parent.policy, mount.nonce())
+        try:
+            inode.info = mount.crypto.new(inode.disk.ino, kind, context, process_keys=mount.process_keys)
+        except Exception:
+            inode.disk.nlink = 0
+            mount.forget_if_unused(inode)
+            raise
+        inode.disk.context = context.to_bytes()
+    return inode
+
+
+def _add(mount: Mount, found: Found, inode: Incore) -> None:
+    """Enter ``inode`` under a name that is free; a directory without its key takes no new names."""
+    if found.disk_name is None:
+        raise KeyRequired("a new name needs the directory's key")
+    found.directory.disk.entries[found.disk_name] = inode.disk.ino
+
+
+def _free_name(mount: Mount, path: str) -> Found:
+    found = lookup(mount, path)
+    if found.inode is not None:
+        raise EntryExists(f"{path!r} exists")
+    return found
+
+
+def create(mount: Mount, path: str, kind: InodeKind = InodeKind.REGULAR, caller: Caller = ROOT) -> Incore:
+    """Make a file, directory or special inode (``mknod``).
+
+    Raises:
+        EntryExists, NoEntry, NameTooLong: as everywhere.
+        KeyRequired and what ``InodeCrypto.new`` raises: the directory is encrypted.
+    """
+    found = _free_name(mount, path)
+    inode = new_inode(mount, found.directory, kind, caller)
+    _add(mount, found, inode)
+    return inode
+
+
+def symlink(mount: Mount, target: bytes, path: str, caller: Caller = ROOT) -> Incore:
+    """Make a symlink; an encrypted one is encrypted with its own key.
+
+    Raises:
+        NoEntry: an empty target.
+        NameTooLong: a target that does not fit a block.
+    """
+    if not target:
+        raise NoEntry("an empty symlink target")
+    if len(target) >= _PATH_MAX:
+        raise NameTooLong(f"a path of {len(target)} bytes")
+    found = _free_name(mount, path)
+    parent = mount.require_key(found.directory)
+    room = mount.fs.block_size
+    if parent is not None:
+        symlink_disk_bytes(parent.policy, len(target), room)
+    elif len(target) >= room:
+        raise NameTooLong(f"a symlink target of {len(target)} bytes: at most {room - 1}")
+    inode = new_inode(mount, found.directory, InodeKind.SYMLINK, caller)
+    names = None if inode.info is None else inode.info.names
+    inode.disk.symlink = target if names is None else encode_symlink(names, target, room)
+    _add(mount, found, inode)
+    return inode
+
+
+def readlink(mount: Mount, path: str) -> bytes:
+    """A symlink's target; without the key, its no-key form."""
+    inode = existing(mount, path)
+    if inode.disk.kind is not InodeKind.SYMLINK:
+        raise InvalidOffset(f"{path!r} is not a symlink")
+    if inode.disk.context is None:
+        return inode.disk.symlink
+    ciphertext = split_symlink(inode.disk.symlink)
+    info = mount.info(inode, allow_unsupported=True)
+    if info is None or info.names is None:
+        return NokeyName.of(ciphertext).encode().encode()
+    return info.names.decrypt(ciphertext)
+
+
+def readdir(mount: Mount, path: str) -> list[bytes]:
+    """Names in a directory, oldest first: plaintext with the key, no-key names without.
+
+    Raises:
+        NotADirectory: ENOTDIR.
+        CiphertextTooShort: a damaged entry (EUCLEAN).
+        BadDirectoryEntry: a name that cannot be one, from a wrong key (EIO).
+    """
+    inode = existing(mount, path)
+    if inode.disk.kind is not InodeKind.DIRECTORY:
+        raise NotADirectory(f"{path!r} is not a directory")
+    info = mount.info(inode, allow_unsupported=True)
+    if inode.disk.context is None:
+        return list(inode.disk.entries)
+    if info is None or info.names is None:
+        return [NokeyName.of(name).encode().encode() for name in inode.disk.entries]
+    names = [info.names.decrypt(name) for name in inode.disk.entries]
+    if any(not name or b"/" in name for name in names):
+        raise BadDirectoryEntry("a decrypted name is empty or holds a slash")
+    return names
+
+
+def link(mount: Mount, old: str, new: str) -> None:
+    """Give an inode another name.
+
+    Raises:
+        OperationNotPermitted: of a directory (EPERM).
+        KeyRequired: into an encrypted directory without its key (ENOKEY).
+        PolicyMismatch: into a directory of another policy (EXDEV).
+    """
+    inode = existing(mount, old)
+    found = _free_name(mount, new)
+    if inode.disk.kind is InodeKind.DIRECTORY:
+        raise OperationNotPermitted("a directory has one name only")
+    mount.want_write()
+    if found.nokey:
+        raise KeyRequired("a new name needs the directory's key")
+    check_move(mount.policy_of(found.directory), mount.policy_of(inode), inode.disk.kind)
+    _add(mount, found, inode)
+    inode.disk.nlink += 1
+
+
+def unlink(mount: Mount, path: str) -> None:
+    """Remove a name; needs no key."""
+    found = lookup(mount, path)
+    if found.inode is None or found.disk_name is None:
+        raise NoEntry(f"no {path!r}")
+    if found.inode.disk.kind is InodeKind.DIRECTORY:
+        raise IsADirectory(f"{path!r} is a directory")
+    mount.want_write()
+    _remove(mount, found)
+
+
+def rmdir(mount: Mount, path: str) -> None:
+    """Remove an empty directory; needs no key."""
+    found = lookup(mount, path)
+    if found.inode is None or found.disk_name is None:
+        raise NoEntry(f"no {path!r}")
+    if found.inode.disk.kind is not InodeKind.DIRECTORY:
+        raise NotADirectory(f"{path!r} is not a directory")
+    if found.inode.disk.entries:
+        raise NotEmpty(f"{path!r} has entries")
+    mount.want_write()
+    _remove(mount, found)
+
+
+def _remove(mount: Mount, found: Found) -> None:
+    if found.inode is None or found.disk_name is None:
+        return
+    del found.directory.disk.entries[found.disk_name]
+    found.inode.disk.nlink -= 1
+    mount.forget_if_unused(found.inode)
+
+
+def rename(mount: Mount, old: str, new: str, flags: RenameFlags = RenameFlags.NONE) -> None:
+    """Move a name, replacing what has the new one; or exchange two.
+
+    Raises:
+        NoEntry, EntryExists, IsADirectory, NotADirectory, NotEmpty: as everywhere.
+        KeyRequired: a name was looked up without its directory's key (ENOKEY).
+        PolicyMismatch: into a directory of another policy (EXDEV).
+    """
+    source, target = lookup(mount, old), lookup(mount, new)
+    if source.inode is None:
+        raise NoEntry(f"no {old!r}")
+    _check_target(source.inode, target, flags)
+    mount.want_write()
+    if source.nokey or target.nokey:
+        raise KeyRequired("moving a name needs both directories' keys")
+    if source.directory is not target.directory:
+        _check_moves(mount, source, target, flags)
+    _move(mount, source, target, flags)
+
+
+def _check_target(inode: Incore, target: Found, flags: RenameFlags) -> None:
+    is_dir = inode.disk.kind is InodeKind.DIRECTORY
+    if inode in target.parents:
+        raise InvalidOffset("a directory cannot move into itself")
+    if target.inode is None:
+        if flags & RenameFlags.EXCHANGE:
+            raise NoEntry("exchange needs two names")
+        return
+    if flags & RenameFlags.NOREPLACE:
+        raise EntryExists("the new name is taken")
+    if flags & RenameFlags.EXCHANGE:
+        return
+    if is_dir and target.inode.disk.kind is not InodeKind.DIRECTORY:
+        raise NotADirectory("a directory replaces directories only")
+    if not is_dir and target.inode.disk.kind is InodeKind.DIRECTORY:
+        raise IsADirectory("only a directory replaces a directory")
+    if target.inode.disk.entries:
+        raise NotEmpty("the directory to replace has entries")
+
+
+def _check_moves(mount: Mount, source: Found, target: Found, flags: RenameFlags) -> None:
+    if source.inode is not None:
+        kind = source.inode.disk.kind
+        check_move(mount.policy_of(target.directory), mount.policy_of(source.inode), kind)
+    if flags & RenameFlags.EXCHANGE and target.inode is not None:
+        kind = target.inode.disk.kind
+        check_move(mount.policy_of(source.directory), mount.policy_of(target.inode), kind)
+
+
+def _move(mount: Mount, source: Found, target: Found, flags: RenameFlags) -> None:
+    if source.inode is None or source.disk_name is None or target.disk_name is None:
+        raise KeyRequired("moving a name needs both directories' keys")
+    if source.inode is target.inode:
+        return
+    if flags & RenameFlags.EXCHANGE and target.inode is not None:
+        source.directory.disk.entries[source.disk_name] = target.inode.disk.ino
+        target.directory.disk.entries[target.disk_name] = source.inode.disk.ino
+        return
+    whiteout = None
+    if flags & RenameFlags.WHITEOUT:
+        whiteout = new_inode(mount, source.directory, InodeKind.SPECIAL, ROOT)
+    if target.inode is not None:
+        _remove(mount, target)
+    del source.directory.disk.entries[source.disk_name]
+    target.directory.disk.entries[target.disk_name] = source.inode.disk.ino
+    if whiteout is not None:
+        source.directory.disk.entries[source.disk_name] = whiteout.disk.ino
