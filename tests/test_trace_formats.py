@@ -123,7 +123,11 @@ EXCERPTS: tuple[tuple[str, str, dict[int, Row]], ...] = (
         "alibaba",
         {0: (0, 1, 8792731648 // 512, 16384, 419), 5: (264_000, 0, 348404277248 // 512, 8192, 12)},
     ),
-    ("tencent-cbs-2018.csv", "tencent", {0: (0, 0, 12910952, 128 * 512, 1063), 8: (0, 1, 5331600, 2048, 3171)}),
+    (
+        "tencent-cbs-2018.csv",
+        "tencent",
+        {0: (0, 0, 12910952, 128 * 512, 1063), 8: (0, 1, 5331600, 4 * 512, 3171)},
+    ),
     (
         "msr-cambridge-prxy.csv",
         "msr",
@@ -174,7 +178,7 @@ def random_rows(seed: int, count: int) -> list[tuple[int, int, int, int, int]]:
 
 def as_rows(rows: list[tuple[int, int, int, int, int]], tick_ns: int = 1000) -> list[Row]:
     first = rows[0][0]
-    return [((time - first) * tick_ns, op, sector, count * 512, volume) for time, op, sector, count, volume in rows]
+    return [((t - first) * tick_ns, op, sector, count * 512, volume) for t, op, sector, count, volume in rows]
 
 
 # format, a line by its published definition; whole files of these are not free to ship
@@ -183,7 +187,9 @@ WRITTEN: tuple[tuple[str, str, Callable[[int, int, int, int, int], str]], ...] =
     (
         "systor",
         "Timestamp,Response,IOType,LUN,Offset,Size",
-        lambda t, o, s, n, v: f"14{t // 10**6:08d}.{t % 10**6:06d}000,0.000308012,{'RW'[o]},{v},{s * 512},{n * 512}",
+        lambda t, o, s, n, v: (
+            f"{t // 10**6}.{t % 10**6:06d}000,0.000308012,{'RW'[o]},{v},{s * 512},{n * 512}"
+        ),
     ),
     ("spc", "", lambda t, o, s, n, v: f"{v},{s},{n * 512},{'rW'[o]},{t // 10**6}.{t % 10**6:06d}"),
     (
@@ -194,7 +200,9 @@ WRITTEN: tuple[tuple[str, str, Callable[[int, int, int, int, int], str]], ...] =
     (
         "msr",
         "",
-        lambda t, o, s, n, v: f"{128166372003061629 + 10 * t},usr,{v},{('Read', 'Write')[o]},{s * 512},{n * 512},411",
+        lambda t, o, s, n, v: (
+            f"{128166372003061629 + 10 * t},usr,{v},{('Read', 'Write')[o]},{s * 512},{n * 512},411"
+        ),
     ),
     ("mqsim", "", lambda t, o, s, n, v: f"{t * 1000} {v} {s} {n} {1 - o}"),
     ("disksim", "", lambda t, o, s, n, v: f"{t // 1000}.{t % 1000:03d}\t{v}\t{s}\t{n}\t{1 - o:x}"),
