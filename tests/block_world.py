@@ -100,10 +100,9 @@ class MemoryDisk:
     def transfer(self, rq: Request, nbytes: int) -> None:
         """Move data between the request's memory and the medium, through the engine."""
         parts = [vec.data for bio in rq.bios for vec in bio.bvecs()]
-        if not parts or rq.op not in (ReqOp.READ, ReqOp.WRITE):
-            return
         data = [part for part in parts if part is not None]
-        assert len(data) == len(parts)
+        if not data or rq.op not in (ReqOp.READ, ReqOp.WRITE):
+            return
         medium = self.medium[rq.sector * 512 : rq.sector * 512 + nbytes]
         if rq.op is ReqOp.WRITE:
             plain = np.concatenate(data)[:nbytes]
@@ -138,6 +137,10 @@ def crypt_units(key: BlkCryptoKey, dun: int, data: U8, *, encrypt: bool) -> U8:
     return (cipher.encrypt if encrypt else cipher.decrypt)(ivs, units).reshape(-1)
 
 
+def plain_fallback(kernel: Kernel, loop: RunLoop) -> Fallback:
+    return Fallback(kernel, loop, np.random.default_rng(7))
+
+
 class World:
     """One kernel, one disk, one run loop.
 
@@ -145,7 +148,8 @@ class World:
         era: kernel version.
         native: what the disk can encrypt; None for a disk that cannot.
         slots: keyslots of the disk.
-        fallback: keyword arguments of the fallback; None for a kernel without.
+        fallback: makes the fallback; None for one with Linux's defaults.
+        built: whether the kernel has a fallback at all.
         choose: how the run loop picks, also among pending requests.
     """
 
@@ -155,7 +159,7 @@ class World:
         *,
         native: Capabilities | None = ANY_SIZE,
         slots: int = 2,
-        fallback: dict[str, int] | None = None,
+        fallback: Callable[[Kernel, RunLoop], Fallback] | None = None,
         capacity: int = 1 << 14,
         limits: QueueLimits | None = None,
         depth: int = 31,
@@ -182,7 +186,7 @@ class World:
         self._address = 1 << 20
         self.limits = limits or QueueLimits(page_bytes=page_bytes)
         if built:
-            Fallback(self.kernel, self.loop, np.random.default_rng(7), **(fallback or {}))
+            (fallback or plain_fallback)(self.kernel, self.loop)
         self.memory_disk, self.disk = self.add_disk(
             "sda", native, slots, capacity=capacity, depth=depth, scheduler=scheduler
         )

@@ -61,7 +61,7 @@ def _data(result: RunResult) -> str:
         return f"{result.mismatches} data units did NOT read back as written."
     if not result.verified_bytes:
         return "Nothing was read back, so no data was compared."
-    return f"All {result.verified_bytes} bytes read back were as written."
+    return f"All {result.verified_bytes:,} bytes read back were as written."
 
 
 def _share(part: float, whole: float) -> str:

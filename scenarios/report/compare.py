@@ -8,7 +8,7 @@ from rich.text import Text
 
 from blkcrypto.base.units import format_duration
 from scenarios.compare import Point
-from scenarios.report.console import new_table
+from scenarios.report.console import new_table, trimmed
 from scenarios.result import STAGES, RunResult
 
 # With the column of labels, as many as fit 80 columns.
@@ -18,6 +18,11 @@ _PERCENTILES = (50.0, 99.0, 99.9)
 
 def print_compare(console: Console, points: Sequence[Point]) -> None:
     """Tables of all points that ran; then those Linux refuses, and why."""
+    with trimmed(console):
+        _print_compare(console, points)
+
+
+def _print_compare(console: Console, points: Sequence[Point]) -> None:
     ran = [(point, point.result) for point in points if point.result is not None]
     base = ran[0]
     console.print(Text(base[1].question, style="bold"))

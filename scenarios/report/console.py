@@ -1,10 +1,10 @@
 """A run for people: tables of at most 80 columns, plain text when nobody's terminal shows them."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -24,8 +24,21 @@ def new_console(*, stderr: bool = False) -> Console:
     return console
 
 
+@contextmanager
+def trimmed(console: Console) -> Iterator[None]:
+    """Print what is printed inside, without the spaces rich fills lines with."""
+    with console.capture() as capture:
+        yield
+    console.file.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+
+
 def print_run(console: Console, result: RunResult) -> None:
     """Question, answer, latency, stages, keyslots, CPU, data, what was assumed."""
+    with trimmed(console):
+        _print_run(console, result)
+
+
+def _print_run(console: Console, result: RunResult) -> None:
     console.print(Text(result.question, style="bold"))
     console.print(Text(answer(result)))
     setting = f"{result.device}, {result.design}, {result.key_type} keys, {result.engine}, seed {result.seed}"
@@ -41,18 +54,20 @@ def print_run(console: Console, result: RunResult) -> None:
     for note in result.notes:
         console.print(Text(f"note: {note}"))
     if result.assumptions:
-        console.print(Text(f"\n{len(result.assumptions)} figures are assumptions:", style="bold"))
+        title = (
+            f"{len(result.assumptions)} figures are assumptions (in full in the device file and in --json)"
+        )
+        console.print()
+        console.print(Text(title, style="bold"))
         for line in result.assumptions:
-            console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2)))
+            # "name = value (assumption: why)"
+            short = line.replace(" (assumption: ", ": ", 1).removesuffix(")")
+            console.print(Text(f"  {short}", style="dim"), no_wrap=True, overflow="ellipsis")
 
 
 def new_table(console: Console, title: str, *columns: str) -> Table:
     """Table whose first column is text and the others numbers."""
-    frame = (
-        box.SIMPLE_HEAD
-        if console.is_terminal
-        else box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n")
-    )
+    frame = box.SIMPLE_HEAD if console.is_terminal else None
     table = Table(
         box=frame, title=title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1)
     )

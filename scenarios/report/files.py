@@ -11,6 +11,23 @@ from blkcrypto.base.errors import BadInput
 STDOUT: Final = "-"
 
 
+def check_target(target: str) -> None:
+    """Refuse a file that cannot be written, before a long run rather than after it.
+
+    Raises:
+        BadInput: its folder does not exist or is not writable, or it is a folder itself.
+    """
+    if target == STDOUT:
+        return
+    path = Path(target)
+    if path.is_dir():
+        raise BadInput("is a folder: name a file in it", where=target)
+    if not path.parent.is_dir():
+        raise BadInput(f"the folder {path.parent} does not exist", where=target)
+    if not os.access(path.parent, os.W_OK):
+        raise BadInput(f"the folder {path.parent} is not writable", where=target)
+
+
 def write_text(target: str, text: str) -> None:
     """Write ``text`` to the file ``target``, or to standard output for ``-``.
 

@@ -1,7 +1,7 @@
 """Traces read one line at a time with split(), int() and Fraction: slow, obvious, and sharing no code.
 
-Each function takes the whole text and gives ``(time_ns, op, sector, nbytes, stream)`` per I/O, times as recorded.
-``op`` is a REQ_OP number.  Source of each format: docs/trace-formats.md.
+Each function takes the whole text and gives ``(time_ns, op, sector, nbytes, stream)`` per I/O, times as
+recorded.  ``op`` is a REQ_OP number.  Source of each format: docs/trace-formats.md.
 """
 
 import struct
@@ -82,7 +82,8 @@ def five_numbers(text: str, unit_ns: int) -> Iterator[Row]:
     """MQSim, SSDsim (ns) and DiskSim (ms): time device block count flag, where an odd flag is a read."""
     for line in text.splitlines():
         time, device, block, count, flag = line.split()
-        yield ns(time, unit_ns), READ if int(flag, 16) & 1 else WRITE, int(block), 512 * int(count), int(device)
+        op = READ if int(flag, 16) & 1 else WRITE
+        yield ns(time, unit_ns), op, int(block), 512 * int(count), int(device)
 
 
 def blktrace(data: bytes) -> Iterator[Row]:

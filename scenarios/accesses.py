@@ -1,0 +1,86 @@
+"""The keys that a workload uses, in order, without simulating time.
+
+They come from the model that a run would use, so layout, key design and what is encrypted are the run's own.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from blkcrypto.base.errors import BadInput
+from scenarios.build import build
+from scenarios.reuse import Int64
+from scenarios.schema import Scenario
+from scenarios.source import open_source
+from scenarios.traces.batch import TraceBatch
+
+
+class Accesses:
+    """One pass over a scenario's workload, or over ``source`` instead.  Close it after use.
+
+    Attributes:
+        rows: rows of the workload so far.
+        name: of the workload.
+
+    Raises:
+        BadInput: the trace cannot be read, or the scenario encrypts nothing.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        source: Iterable[TraceBatch] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.rows = 0
+        self.name = scenario.workload.trace or scenario.name
+        self._given = source
+        self._progress = progress
+        self._data_unit_size = scenario.keys.data_unit_size
+        self._opened = open_source(scenario) if source is None else None
+        named_files = self._opened.named_files if self._opened is not None else False
+        model = build(scenario, named_files=named_files)
+        self._layout = model.layout
+        if model.keys is None:
+            self.close()
+            raise BadInput("without encryption no key is used: name a key design", where="keys.design")
+        self._keys = model.keys
+
+    def close(self) -> None:
+        """Close the trace."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def batches(self) -> Iterator[TraceBatch]:
+        """The workload's rows."""
+        source = self._given
+        if source is None:
+            assert self._opened is not None
+            source = self._opened.batches(self._layout)
+        for batch in source:
+            self.rows += len(batch)
+            yield batch
+            if self._progress is not None:
+                self._progress(len(batch))
+
+    def key_numbers(self) -> Iterator[Int64]:
+        """Numbers of the keys used, batch by batch."""
+        return map(self.keys_of, self.batches())
+
+    def keys_of(self, batch: TraceBatch) -> Int64:
+        """Numbers of the keys that ``batch`` uses, in order: one per encrypted bio."""
+        placed = self._layout.place(batch, self._data_unit_size)
+        numbers, _ = self._keys.look_up(placed.file, placed.unit_index)
+        return numbers[numbers >= 0]
+
+    @property
+    def distinct_keys(self) -> int:
+        """Keys that ``keys_of`` has found."""
+        return len(self._keys.objects)
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Rows treated specially, by rule, as in a run's result."""
+        counts = Counter(self._layout.counts)
+        if self._opened is not None:
+            counts.update(self._opened.counts)
+        return {rule: count for rule, count in sorted(counts.items()) if count}

@@ -1,0 +1,231 @@
+"""What a complete scenario must satisfy across fields.
+
+Each rule says which keys disagree, what Linux would do, and what to change.
+
+Source: reference block-layer.md sections 3.2, 3.4, 3.20, 5.5 and 6.1.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+
+from blkcrypto.base.errors import BadInput
+from blkcrypto.base.units import format_size
+from hwmodel.device import Device
+from scenarios.designs import DESIGNS, required_dun_bytes
+from scenarios.document import Document, nearest
+from scenarios.schema import Scenario
+
+_UNBOUNDED = math.inf
+# Dotted key, least, greatest.  Whole numbers are at least 0 everywhere without a row here.
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("workload.rate_per_s", 0, 1e9),
+    ("workload.read_share", 0, 1),
+    ("workload.zipf", 0, 20),
+    ("workload.jobs", 1, 4096),
+    ("layout.file_size_bytes", 512, _UNBOUNDED),
+    ("layout.file_size_spread", 0, 5),
+    ("layout.fragmentation", 0, 1),
+    ("layout.extent_bytes", 512, _UNBOUNDED),
+    ("keys.master_keys", 1, 1 << 24),
+    ("keys.data_unit_size", 512, 65536),
+    ("run.time_scale", 0, 1e9),
+    ("run.seed", 0, 2**64 - 1),
+)
+# Device figures that have to be at least 1, and those with a ceiling.
+_DEVICE_RANGES: tuple[tuple[str, int, int], ...] = (
+    ("controller.tags", 1, 1 << 20),
+    ("media.units", 1, 1 << 20),
+    ("media.stripe_bytes", 512, 1 << 40),
+    ("media.capacity_bytes", 1 << 20, 1 << 60),
+    ("host.cpus", 1, 4096),
+    ("host.cipher_per_s", 1, 1 << 50),
+    ("keyslots.count", 0, 65536),
+    ("keyslots.dun_bytes", 1, 32),
+)
+
+Problem = tuple[str, str]  # the key to point at, and what is wrong
+
+
+class Refused(BadInput):
+    """The scenario is well-formed, but Linux would answer with an error or take another path."""
+
+
+def check_device(device: Device, document: Document, prefix: str = "") -> None:
+    """Ranges of a device's figures, and what its key types need.
+
+    Raises:
+        BadInput: names the key.
+    """
+    for key, what in _device_problems(device):
+        raise BadInput(what, where=document.where(prefix + key))
+
+
+def check_scenario(scenario: Scenario, document: Document) -> None:
+    """Everything a scenario must satisfy before it runs.
+
+    Raises:
+        BadInput: names the first keys that do not go together; ``Refused`` when it is Linux that objects.
+    """
+    check_device(scenario.device, document, "device.")
+    for rule in _RULES:
+        for key, what in rule(scenario):
+            raise BadInput(what, where=document.where(key))
+    for key, what in _keys(scenario):
+        raise Refused(what, where=document.where(key))
+
+
+def _device_problems(device: Device) -> Iterator[Problem]:
+    figures = dict(device.figures())
+    for key, least, greatest in _DEVICE_RANGES:
+        figure = figures.get(key)
+        if figure is not None and not least <= figure.value <= greatest:
+            yield key, f"{figure.value} is out of range: {least} to {greatest}"
+    slots = device.keyslots
+    if slots is None:
+        return
+    if not slots.key_types:
+        yield "keyslots.key_types", "name at least one of raw, hw-wrapped"
+    if "hw-wrapped" in slots.key_types and device.keywrap is None:
+        yield "keywrap", "missing: a device that takes hw-wrapped keys needs what its key-wrapping unit costs"
+    if "hw-wrapped" in slots.key_types and not slots.count.value:
+        yield "keyslots.count", "hw-wrapped keys are unwrapped into keyslots: at least 1"
+
+
+def _ranges(scenario: Scenario) -> Iterator[Problem]:
+    for key, least, greatest in _RANGES:
+        section, name = key.split(".")
+        value = getattr(getattr(scenario, section), name)
+        if not least <= value <= greatest:
+            limit = f"at least {least:g}" if greatest == _UNBOUNDED else f"{least:g} to {greatest:g}"
+            yield key, f"{value:g} is out of range: {limit}"
+    if not re.fullmatch(r"\d+\.\d+", scenario.run.kernel):
+        yield "run.kernel", f"{scenario.run.kernel!r} is not a kernel version like 6.12 or 7.3"
+
+
+def _source(scenario: Scenario) -> Iterator[Problem]:
+    """Exactly one source of bios, and a loop that fits it."""
+    workload, run = scenario.workload, scenario.run
+    if workload.trace is None and not workload.ios:
+        yield "workload", 'give a trace (trace = "FILE") or a number of generated I/Os (ios = 100000)'
+    if workload.trace is not None and workload.ios:
+        yield "workload.ios", "a trace is replayed as it is: drop ios, or drop trace"
+    if workload.trace is None and workload.rate_per_s and run.queue_depth:
+        yield (
+            "run.queue_depth",
+            "an open loop has workload.rate_per_s, a closed loop run.queue_depth: drop one",
+        )
+    if workload.trace is None and not workload.rate_per_s and not run.queue_depth:
+        yield "workload", "set rate_per_s for an open loop, or run.queue_depth for a closed loop"
+    if workload.trace is not None and run.pace == "asap" and not run.queue_depth:
+        yield "run.queue_depth", 'pace = "asap" keeps queue_depth bios outstanding: set it, e.g. 32'
+    if workload.think_ns and not run.queue_depth:
+        yield "workload.think_ns", "think time belongs to a closed loop: set run.queue_depth"
+
+
+def _block_sizes(scenario: Scenario) -> Iterator[Problem]:
+    sizes = scenario.workload.block_sizes
+    if not sizes or sum(weight for _, weight in sizes) <= 0:
+        yield "workload.block_sizes", "at least one size with a weight above 0"
+    for size, weight in sizes:
+        if size < 512 or size % 512:
+            yield "workload.block_sizes", f"{size} is not a multiple of 512 above 0"
+        if not 0 <= weight < math.inf:
+            yield "workload.block_sizes", f"{weight:g} is not a weight"
+
+
+def _layout(scenario: Scenario) -> Iterator[Problem]:
+    layout, unit = scenario.layout, scenario.keys.data_unit_size
+    capacity = scenario.device.media.capacity_bytes.value
+    span = layout.span_bytes or capacity
+    if unit & (unit - 1):
+        yield "keys.data_unit_size", f"{unit} is not a power of two: Linux answers EINVAL"
+    if layout.extent_bytes % max(unit, 512):
+        what = f"{layout.extent_bytes} is not a multiple of keys.data_unit_size ({unit})"
+        yield "layout.extent_bytes", f"{what}: a data unit lies in one extent"
+    if span > capacity:
+        what = f"{format_size(span)} exceeds device.media.capacity_bytes ({format_size(capacity)})"
+        yield "layout.span_bytes", what
+    if layout.extent_bytes > span:
+        what = f"{format_size(layout.extent_bytes)} exceeds the address space ({format_size(span)})"
+        yield "layout.extent_bytes", f"{what}: set layout.span_bytes or a smaller extent"
+    if layout.file_size_bytes < layout.extent_bytes:
+        what = f"{format_size(layout.file_size_bytes)} is below layout.extent_bytes"
+        yield (
+            "layout.file_size_bytes",
+            f"{what} ({format_size(layout.extent_bytes)}): files are whole extents, so set both",
+        )
+    needed = layout.files * max(layout.file_size_bytes, layout.extent_bytes)
+    if not layout.file_size_spread and needed > span:
+        what = f"{layout.files} files of {format_size(layout.file_size_bytes)} do not fit {format_size(span)}"
+        yield "layout.files", f"{what}: fewer or smaller files, or a larger layout.span_bytes"
+
+
+def _design(scenario: Scenario) -> Iterator[Problem]:
+    name = scenario.keys.design
+    if name not in DESIGNS:
+        yield "keys.design", f"no design {name!r}{nearest(name, DESIGNS)}"
+
+
+def _keys(scenario: Scenario) -> Iterator[Problem]:
+    keys = scenario.keys
+    design = DESIGNS[keys.design]
+    if keys.type not in (design.key_types or ("raw",)):
+        able = ", ".join(row.name for row in DESIGNS.values() if keys.type in row.key_types)
+        what = f"design {keys.design} takes no {keys.type} keys: Linux answers EINVAL at key setup"
+        yield "keys.design", f"{what}; set keys.design to {able}"
+    if keys.type == "hw-wrapped" and keys.engine != "inline":
+        what = f"only the device can unwrap a hw-wrapped key, {keys.engine} cannot: Linux answers EOPNOTSUPP"
+        yield "keys.engine", f'{what}; set keys.engine = "inline" or keys.type = "raw"'
+    if keys.engine == "inline" and design.key_types:
+        yield from _inline(scenario, required_dun_bytes(design, keys.data_unit_size))
+
+
+def _inline(scenario: Scenario, dun_bytes: int) -> Iterator[Problem]:
+    """``blk_crypto_config_supported_natively()``, in its order."""
+    keys, device = scenario.keys, scenario.device
+    slots = device.keyslots
+    # start_using_key() turns to the fallback when the hardware lacks something and the key is raw.
+    if keys.type == "raw":
+        instead = 'Linux would use the fallback: set keys.engine = "fallback"'
+    else:
+        instead = "Linux answers EOPNOTSUPP"
+    if slots is None:
+        yield "keys.engine", f"device {device.name} has no inline encryption hardware; {instead}"
+        return
+    if keys.data_unit_size & ~slots.data_unit_sizes.value:
+        sizes = ", ".join(str(1 << bit) for bit in range(64) if slots.data_unit_sizes.value >> bit & 1)
+        what = (
+            f"device {device.name} has no data units of {keys.data_unit_size} bytes, only {sizes or 'none'}"
+        )
+        yield "keys.data_unit_size", f"{what}; {instead}"
+    if dun_bytes > slots.dun_bytes.value:
+        what = f"design {keys.design} needs DUNs of {dun_bytes} bytes, device {device.name} takes"
+        yield "keys.design", f"{what} {slots.dun_bytes.value}; {instead}"
+    if keys.type not in slots.key_types:
+        what = f"device {device.name} takes {' and '.join(slots.key_types)} keys only"
+        yield "keys.type", f"{what}; {instead}"
+
+
+def _flips(scenario: Scenario) -> Iterator[Problem]:
+    capacity = scenario.device.media.capacity_bytes.value
+    for at, flip in enumerate(scenario.faults.flips):
+        if flip.byte >= capacity:
+            yield f"faults.flips[{at}].byte", f"{flip.byte} is past the device's end ({capacity})"
+        if not 1 <= flip.mask <= 255:
+            yield f"faults.flips[{at}].mask", f"{flip.mask} is out of range: 1 to 255"
+        if scenario.run.payload != "verify":
+            yield (
+                "run.payload",
+                'faults.flips changes stored bytes, and payload = "none" stores none: set "verify"',
+            )
+
+
+_RULES: tuple[Callable[[Scenario], Iterator[Problem]], ...] = (
+    _ranges,
+    _source,
+    _block_sizes,
+    _layout,
+    _design,
+    _flips,
+)

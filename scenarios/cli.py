@@ -1,0 +1,327 @@
+"""The ``blkcrypto`` command: parse, call, print; no logic.
+
+Exit status: 0 done; 1 a check failed (data mismatch, invariant, self-test); 2 the request is wrong; 130
+interrupted.  Only click is imported here: everything else is imported by the command that needs it, so that
+``--help`` and shell completion are quick.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+import blkcrypto
+from blkcrypto.base.errors import BadInput, BlkCryptoError
+from blkcrypto.base.units import UnitError, parse_duration_ns, parse_size
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from rich.progress import Progress
+
+    from scenarios.load import ReplayOptions
+    from scenarios.result import RunResult
+    from scenarios.schema import Scenario
+
+    _IntType = click.ParamType[int]
+else:
+    _IntType = click.ParamType  # generic only in newer clicks
+
+DONE, CHECK_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+class Size(_IntType):
+    """Bytes, as fio writes them: ``4096``, ``4k``, ``1M``."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes of the option's text."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size(str(value))
+        except UnitError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Duration(_IntType):
+    """Nanoseconds, written with a unit: ``80us``, ``1.5ms``."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Nanoseconds of the option's text."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_duration_ns(str(value))
+        except UnitError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _NobodyReads(Exception):
+    """A broken pipe, in a form that click does not turn into an exit status of its own."""
+
+
+class _Group(click.Group):
+    """A group that names the nearest command when there is none of the given name."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _NobodyReads from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            known = self.list_commands(ctx)
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it is one of {', '.join(known)}"
+            ctx.fail(f"no command {name!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; the exit status."""
+    try:
+        status = cli.main(args=args, prog_name="blkcrypto", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        return _failed(" ".join(error.format_message().split()))
+    except (BadInput, BlkCryptoError) as error:
+        return _failed(str(error))
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except (BrokenPipeError, _NobodyReads):
+        # Python flushes standard output once more when it ends, which must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return DONE
+    return status if isinstance(status, int) else DONE
+
+
+def _failed(message: str) -> int:
+    print(f"blkcrypto: {message}", file=sys.stderr)
+    return BAD_REQUEST
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(blkcrypto.__version__, prog_name="blkcrypto")
+def cli() -> None:
+    """Emulate Linux's blk-crypto inline encryption: what keys, keyslots and engines cost."""
+
+
+def _complete(names: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Shell completion from a function of ``scenarios.load``."""
+
+    def complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+        from scenarios import load
+
+        found: tuple[str, ...] = getattr(load, names)()
+        return [name for name in found if name.startswith(incomplete)]
+
+    return complete
+
+
+def _complete_designs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    from scenarios.designs import DESIGNS
+
+    return [name for name in DESIGNS if name.startswith(incomplete)]
+
+
+_scenario_argument = click.argument("scenario", shell_complete=_complete("shipped_scenarios"))
+_set_option = click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario, e.g. keyslots=8."
+)
+_seed_option = click.option("--seed", type=click.IntRange(min=0), help="Seed of every random stream.")
+
+
+def _output_options(command: _Command) -> _Command:
+    command = click.option("--quiet", "-q", is_flag=True, help="No report and no progress.")(command)
+    return click.option("--json", "json_file", metavar="FILE|-", help="Write the result as JSON.")(command)
+
+
+@cli.command("run")
+@_scenario_argument
+@_set_option
+@_seed_option
+@_output_options
+def run_command(
+    scenario: str, sets: tuple[str, ...], seed: int | None, json_file: str | None, quiet: bool
+) -> int:
+    """Run SCENARIO: the name of a shipped one, or a TOML file."""
+    from scenarios.load import load_scenario
+
+    return _run(load_scenario(scenario, sets=_with_seed(sets, seed)), json_file, quiet)
+
+
+@cli.command("replay")
+@click.argument("trace")
+@click.option("--format", metavar="F", help="Format of the trace; detected when left out.")
+@click.option("--columns", metavar="MAP", help="Column map of a CSV trace.")
+@click.option("--skip-bad-lines", is_flag=True, help="Count damaged lines and go on.")
+@click.option(
+    "--device", metavar="D", shell_complete=_complete("shipped_devices"), help="Device name or file."
+)
+@click.option("--design", metavar="X", shell_complete=_complete_designs, help="Key design.")
+@click.option("--keys", type=click.Choice(["raw", "hw-wrapped"]), help="Type of the master keys.")
+@click.option(
+    "--engine", type=click.Choice(["inline", "fallback", "fs-layer"]), help="Where data is encrypted."
+)
+@click.option("--keyslots", type=click.IntRange(min=0), metavar="N", help="Keyslots of the device.")
+@click.option("--program-time", type=Duration(), help="Time of programming a keyslot, e.g. 80us.")
+@click.option("--data-unit-size", type=Size(), help="Data unit size, e.g. 4k.")
+@click.option("--file-size", type=Size(), help="Size of the files that addresses are taken to belong to.")
+@click.option("--queue-depth", type=click.IntRange(min=1), metavar="N", help="Bios outstanding at once.")
+@click.option("--payload", type=click.Choice(["none", "verify"]), help="Really encrypt and compare.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N rows.")
+@click.option(
+    "--pace", type=click.Choice(["recorded", "asap"]), help="Recorded times, or as fast as it goes."
+)
+@click.option("--time-scale", type=float, metavar="X", help="Multiply recorded gaps by X.")
+@click.option("--warmup", type=click.IntRange(min=0), metavar="N", help="Leave the first N bios out.")
+@_set_option
+@_seed_option
+@_output_options
+def replay_command(
+    trace: str,
+    sets: tuple[str, ...],
+    json_file: str | None,
+    quiet: bool,
+    **options: "Unpack[ReplayOptions]",
+) -> int:
+    """Replay TRACE (a file, - for standard input, builtin:NAME) through the encrypted stack."""
+    from scenarios.load import replay_scenario
+
+    return _run(replay_scenario(trace, sets=sets, **options), json_file, quiet)
+
+
+@cli.command("compare")
+@_scenario_argument
+@click.option("--vary", multiple=True, metavar="KEY=V1,V2,...", help="What to vary; several make a grid.")
+@_set_option
+@_seed_option
+@_output_options
+def compare_command(
+    scenario: str,
+    vary: tuple[str, ...],
+    sets: tuple[str, ...],
+    seed: int | None,
+    json_file: str | None,
+    quiet: bool,
+) -> int:
+    """Run SCENARIO at every combination of what is varied, and show the runs side by side."""
+    from scenarios.compare import parse_vary, run_grid
+    from scenarios.report.compare import print_compare
+    from scenarios.report.console import new_console
+    from scenarios.report.files import STDOUT, check_target, write_text
+    from scenarios.report.json import compare_json
+
+    if json_file is not None:
+        check_target(json_file)
+
+    with _progress(quiet) as progress:
+        task = progress.add_task("", total=None)
+
+        def started(number: int, count: int, labels: Mapping[str, str]) -> None:
+            setting = ", ".join(f"{key}={value}" for key, value in labels.items())
+            progress.update(task, completed=number, total=count, description=setting)
+
+        points = run_grid(scenario, parse_vary(vary), sets=_with_seed(sets, seed), started=started)
+    if json_file is not None:
+        write_text(json_file, compare_json(points))
+    if not quiet and json_file != STDOUT:
+        print_compare(new_console(), points)
+    return _status([point.result for point in points if point.result is not None])
+
+
+@cli.command("list")
+@click.argument("what", type=click.Choice(["devices", "designs", "scenarios", "formats"]))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_command(what: str, as_json: bool) -> None:
+    """List what there is by name."""
+    from scenarios.listing import list_rows
+
+    rows = list_rows(what)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        click.echo(f"{row['name']:{width}}  {row['summary']}")
+
+
+@cli.command("selftest")
+@click.option("--golden", metavar="DIR", required=True, help="Directory of golden data.")
+@click.option("--quiet", "-q", is_flag=True, help="Only the counts.")
+def selftest_command(golden: str, quiet: bool) -> int:
+    """Recompute what real kernels wrote, and compare byte for byte."""
+    from pathlib import Path
+
+    from blkcrypto.fs.selftest import run_golden
+
+    report = run_golden(Path(golden))
+    if not quiet:
+        for mismatch in report.mismatches:
+            click.echo(f"MISMATCH {mismatch}")
+        for reason, count in sorted(report.skipped.items()):
+            click.echo(f"skipped {count}: {reason}")
+    click.echo(report.summary())
+    return DONE if report.passed else CHECK_FAILED
+
+
+def _with_seed(sets: tuple[str, ...], seed: int | None) -> tuple[str, ...]:
+    return sets if seed is None else (*sets, f"run.seed={seed}")
+
+
+def _run(scenario: "Scenario", json_file: str | None, quiet: bool) -> int:
+    """Run, report, and say whether all checks held."""
+    from scenarios.report.console import new_console, print_run
+    from scenarios.report.files import STDOUT, check_target, write_text
+    from scenarios.report.json import run_json
+    from scenarios.run import run
+
+    if json_file is not None:
+        check_target(json_file)
+
+    with _progress(quiet) as progress:
+        task = progress.add_task("rows", total=scenario.workload.limit or scenario.workload.ios or None)
+        result = run(scenario, progress=lambda rows: progress.advance(task, rows))
+    if json_file is not None:
+        write_text(json_file, run_json(result))
+    if not quiet and json_file != STDOUT:
+        print_run(new_console(), result)
+    return _status([result])
+
+
+def _status(results: "Sequence[RunResult]") -> int:
+    failed = any(result.mismatches or not all(result.checks.values()) for result in results)
+    return CHECK_FAILED if failed else DONE
+
+
+def _progress(quiet: bool) -> "Progress":
+    """A progress bar on standard error, and only on a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from scenarios.report.console import new_console
+
+    console = new_console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    )

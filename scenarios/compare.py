@@ -1,0 +1,84 @@
+"""Many runs of one scenario: the grid of what is varied."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from blkcrypto.base.errors import BadInput
+from scenarios.check import Refused
+from scenarios.load import load_scenario
+from scenarios.result import RunResult
+from scenarios.run import run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One point of the grid.
+
+    Attributes:
+        labels: key as it was varied -> its value here.
+        result: the run; None where Linux refuses the combination.
+        refused: why, then; else empty.
+    """
+
+    labels: Mapping[str, str]
+    result: RunResult | None
+    refused: str = ""
+
+
+def parse_vary(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """``KEY=V1,V2,...`` texts as key -> values.
+
+    Raises:
+        BadInput: no key, no values, or a key given twice.
+    """
+    vary: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        key, equals, values = text.partition("=")
+        items = tuple(value.strip() for value in values.split(","))
+        if not equals or not key.strip() or not all(items):
+            raise BadInput(f"write KEY=V1,V2,..., as in keyslots=8,32, not {text!r}", where="--vary")
+        if key.strip() in vary:
+            raise BadInput(f"{key.strip()} is varied twice", where="--vary")
+        vary[key.strip()] = items
+    return vary
+
+
+def run_grid(
+    name_or_path: str,
+    vary: Mapping[str, Sequence[str]] | None = None,
+    *,
+    sets: Sequence[str] = (),
+    started: Callable[[int, int, Mapping[str, str]], None] | None = None,
+) -> list[Point]:
+    """Run a scenario at every combination of ``vary``, or of its own ``vary``; the last key varies fastest.
+
+    Args:
+        started: told the point's number, how many there are, and its labels.
+
+    Raises:
+        BadInput: the scenario, a key or a value is wrong, or Linux refuses every combination.
+    """
+    vary = vary or load_scenario(name_or_path, sets=sets).vary
+    if not vary:
+        raise BadInput(
+            "nothing to compare: say --vary KEY=V1,V2 or give the scenario a [vary] table", where=name_or_path
+        )
+    grid = [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
+    points: list[Point] = []
+    refusals: list[Refused] = []
+    for number, labels in enumerate(grid):
+        if started is not None:
+            started(number, len(grid), labels)
+        try:
+            scenario = load_scenario(
+                name_or_path, sets=(*sets, *(f"{key}={value}" for key, value in labels.items()))
+            )
+        except Refused as refused:
+            refusals.append(refused)
+            points.append(Point(labels=labels, result=None, refused=refused.what))
+            continue
+        points.append(Point(labels=labels, result=run(scenario)))
+    if len(refusals) == len(points):
+        raise refusals[0]
+    return points

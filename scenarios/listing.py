@@ -1,0 +1,40 @@
+"""What there is by name: devices, designs, scenarios, trace formats."""
+
+from collections.abc import Iterator
+
+Row = dict[str, str]
+
+
+def list_rows(what: str) -> list[Row]:
+    """Rows with at least ``name`` and ``summary``; ``what`` is a choice of ``blkcrypto list``."""
+    return list(
+        {"devices": _devices, "designs": _designs, "scenarios": _scenarios, "formats": _formats}[what]()
+    )
+
+
+def _devices() -> Iterator[Row]:
+    from scenarios.load import load_device, shipped_devices
+
+    for name in shipped_devices():
+        yield {"name": name, "summary": load_device(name).summary}
+
+
+def _designs() -> Iterator[Row]:
+    from scenarios.designs import DESIGNS
+
+    for design in DESIGNS.values():
+        yield {"name": design.name, "summary": design.summary, "key_types": ", ".join(design.key_types)}
+
+
+def _scenarios() -> Iterator[Row]:
+    from scenarios.load import load_scenario, shipped_scenarios
+
+    for name in shipped_scenarios():
+        yield {"name": name, "summary": load_scenario(name).question}
+
+
+def _formats() -> Iterator[Row]:
+    from scenarios.traces.formats import FORMATS
+
+    for row in FORMATS.values():
+        yield {"name": row.name, "summary": row.description, "units": row.units, "source": row.source}

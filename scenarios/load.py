@@ -1,0 +1,302 @@
+"""Scenario and device files -> ``Scenario`` and ``Device``.
+
+A scenario's ``device`` is the name of a shipped device, the path of a device file, or a table with ``base``
+and changes: ``[device.keyslots] count = 8``.  A changed figure's source becomes ``set by the scenario``
+unless the change brings its own.  ``sets`` are ``dotted.key=value`` texts laid over the file; some keys have
+a short form, and one without a dot is looked for in all sections.  ``scenarios.document`` says how quantities
+are written.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import msgspec
+
+from blkcrypto.base.errors import BadInput
+from hwmodel.device import Device
+from scenarios import schema
+from scenarios.check import check_device, check_scenario
+from scenarios.document import Document, Table, canonical, decode, merged, nearest, parse_toml, parse_value
+from scenarios.schema import Scenario
+
+SHORTCUTS = {
+    "cpus": "device.host.cpus",
+    "keys": "keys.type",
+    "keyslots": "device.keyslots.count",
+    "tags": "device.controller.tags",
+}
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "workload": schema.Workload,
+    "layout": schema.Layout,
+    "keys": schema.Keys,
+    "block": schema.Block,
+    "run": schema.Run,
+}
+DEFAULT_DEVICE = {"raw": "ufs31-ice-raw", "hw-wrapped": "ufs40-ice-hwkm"}
+DEFAULT_DESIGN = {"raw": "fscrypt-per-file", "hw-wrapped": "fscrypt-iv-ino-lblk-64"}
+DEFAULT_QUEUE_DEPTH = 32
+
+
+def shipped_scenarios() -> tuple[str, ...]:
+    """Names of the scenarios in the package, sorted."""
+    return _shipped("scenarios", "catalog")
+
+
+def shipped_devices() -> tuple[str, ...]:
+    """Names of the devices in the package, sorted."""
+    return _shipped("hwmodel", "devices")
+
+
+def load_device(name_or_path: str) -> Device:
+    """A shipped device by name, or a device file by path.
+
+    Raises:
+        BadInput: no such device, or the file is wrong; says file, key and reason.
+    """
+    document, table = _device_table(name_or_path)
+    device = decode(document, table, Device)
+    check_device(device, document)
+    return device
+
+
+def load_scenario(name_or_path: str, *, sets: Sequence[str] = ()) -> Scenario:
+    """A shipped scenario by name, or a scenario file by path, with ``sets`` laid over it.
+
+    Raises:
+        BadInput: no such scenario, or file or ``sets`` are wrong; says file, key and reason.
+    """
+    return _scenario(_read(name_or_path, "scenarios", "catalog", "scenario"), sets)
+
+
+class ReplayOptions(TypedDict, total=False):
+    """Options of ``blkcrypto replay``, in the model's units; None is as good as not given."""
+
+    device: str | None
+    format: str | None
+    columns: str | None
+    skip_bad_lines: bool | None
+    limit: int | None
+    design: str | None
+    keys: str | None
+    engine: str | None
+    keyslots: int | None
+    program_time: int | None
+    data_unit_size: int | None
+    file_size: int | None
+    queue_depth: int | None
+    payload: str | None
+    pace: str | None
+    time_scale: float | None
+    warmup: int | None
+    seed: int | None
+
+
+_REPLAY_KEYS = {
+    "device": "device.base",
+    "format": "workload.format",
+    "columns": "workload.columns",
+    "skip_bad_lines": "workload.skip_bad_lines",
+    "limit": "workload.limit",
+    "design": "keys.design",
+    "keys": "keys.type",
+    "engine": "keys.engine",
+    "keyslots": "device.keyslots.count",
+    "data_unit_size": "keys.data_unit_size",
+    "file_size": "layout.file_size_bytes",
+    "queue_depth": "run.queue_depth",
+    "payload": "run.payload",
+    "pace": "run.pace",
+    "time_scale": "run.time_scale",
+    "warmup": "run.warmup",
+    "seed": "run.seed",
+}
+
+
+def replay_scenario(trace: str, *, sets: Sequence[str] = (), **options: Unpack[ReplayOptions]) -> Scenario:
+    """The scenario that the options of ``blkcrypto replay`` describe.
+
+    What is not given follows from the rest: hardware-wrapped keys take a device and a design that support
+    them, a device without inline encryption hardware takes the fallback, a queue depth means
+    ``pace = "asap"``, and files smaller than an extent make extents smaller.
+
+    Raises:
+        BadInput: options that do not go together.
+    """
+    given: dict[str, object] = {name: value for name, value in options.items() if value is not None}
+    keys = str(given.get("keys", "raw"))
+    device = str(given.setdefault("device", DEFAULT_DEVICE.get(keys, DEFAULT_DEVICE["raw"])))
+    given.setdefault("design", DEFAULT_DESIGN.get(keys, DEFAULT_DESIGN["raw"]))
+    if "engine" not in given:
+        given["engine"] = "inline" if "keyslots" in _device_table(device)[1] else "fallback"
+    given.setdefault("pace", "asap" if "queue_depth" in given else "recorded")
+    if given["pace"] == "asap":
+        given.setdefault("queue_depth", DEFAULT_QUEUE_DEPTH)
+    document = Document(
+        "replay", {"name": "replay", "question": f"What does {trace} cost when it is encrypted?"}
+    )
+    _put(document.data, "workload.trace", trace)
+    for name, value in given.items():
+        key = _REPLAY_KEYS.get(name) or f"device.keyslots.program_{keys.replace('-', '_')}_ns"
+        _put(document.data, key, value)
+        if options.get(name) is not None:
+            document.options[key] = f"--{name.replace('_', '-')}"
+    small = given.get("file_size")
+    if isinstance(small, int) and small < schema.Layout().extent_bytes:
+        _put(document.data, "layout.extent_bytes", small)
+    return _scenario(document, sets)
+
+
+def _scenario(document: Document, sets: Sequence[str]) -> Scenario:
+    data = dict(document.data)
+    data.setdefault("name", Path(document.file).stem)
+    changes = _sets_document(sets)
+    document.options.update(changes.options)
+    device_table = data.pop("device", None)
+    device_changes = changes.data.pop("device", {})
+    for table in (data, changes.data):
+        if "vary" in table:
+            table["vary"] = _vary(document, table["vary"])
+    result = merged(canonical(document, data, Scenario), canonical(changes, changes.data, Scenario))
+    _anchor_trace(document, result)
+    if device_table is None and not device_changes:
+        raise BadInput('missing: name one, as device = "ufs31-ice-raw"', where=document.where("device"))
+    result["device"] = _device(document, changes, device_table, device_changes)
+    scenario = decode(document, result, Scenario)
+    check_scenario(scenario, document)
+    return scenario
+
+
+def _device(document: Document, changes: Document, table: object, more: object) -> Table:
+    """The base device with the scenario's changes, then those of ``sets``."""
+    layers: list[tuple[Document, Table]] = []
+    for owner, layer in ((document, table), (changes, more)):
+        if isinstance(layer, str):
+            layer = {"base": layer}
+        if layer is not None and not isinstance(layer, dict):
+            raise BadInput("expected a device's name or a table", where=owner.where("device"))
+        layers.append((owner, dict(layer or {})))
+    result: Table = {}
+    anchor, base = document, None
+    for owner, layer in layers:
+        if "base" in layer:
+            anchor, base = owner, layer.pop("base")
+    if base is not None:
+        if not isinstance(base, str):
+            raise BadInput("expected a device's name", where=anchor.where("device.base"))
+        beside = Path(anchor.file).parent / base
+        result = _device_table(str(beside) if anchor is document and beside.is_file() else base)[1]
+    for owner, layer in layers:
+        result = merged(result, canonical(owner, layer, Device, "device"))
+    return result
+
+
+def _device_table(name_or_path: str) -> tuple[Document, Table]:
+    document = _read(name_or_path, "hwmodel", "devices", "device")
+    table = canonical(document, document.data, Device)
+    decode(document, table, Device)  # an error in the file is the file's, not the scenario's
+    return document, table
+
+
+def _sets_document(sets: Iterable[str]) -> Document:
+    """``sets`` as a document of their own."""
+    document = Document("--set", {})
+    for text in sets:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise BadInput(f"write KEY=VALUE, as in keyslots=8, not {text!r}", where="--set")
+        key = _dotted(name.strip(), text)
+        parsed = parse_value(value.strip())
+        if key == "device" and isinstance(parsed, str):
+            key = "device.base"
+        document.options[key] = f"--set {text}"
+        _put(document.data, key, parsed)
+    return document
+
+
+def _put(table: Table, key: str, value: object) -> None:
+    """Store ``value`` under the dotted ``key``; what is in its way and no table is replaced."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = table.get(parent)
+        if not isinstance(inner, dict):
+            inner = table[parent] = {}
+        table = inner
+    table[last] = value
+
+
+def _dotted(name: str, text: str) -> str:
+    """The dotted key that ``name`` is short for."""
+    if "." in name or name in ("name", "question", "device", "vary"):
+        return name
+    short = name.replace("-", "_")
+    if short in SHORTCUTS:
+        return SHORTCUTS[short]
+    known = {
+        field: f"{part}.{field}" for part, struct in _SECTIONS.items() for field in struct.__struct_fields__
+    }
+    for suffix in ("", "_bytes", "_ns"):
+        if short + suffix in known:
+            return known[short + suffix].removesuffix(suffix)
+    if name in Scenario.__struct_fields__:
+        return name
+    names = (*known, *SHORTCUTS, *Scenario.__struct_fields__)
+    raise BadInput(f"unknown key {name!r}{nearest(name, set(names))}", where=f"--set {text}")
+
+
+def _vary(document: Document, value: object) -> Table:
+    """``[vary]`` as dotted key -> texts; ``keyslots = [1, 2]`` and ``keys.type = ["raw"]`` are both fine."""
+    flat: Table = {}
+    pending: deque[tuple[str, object]] = deque([("", value)])
+    while pending:
+        prefix, table = pending.popleft()
+        if not isinstance(table, dict):
+            raise BadInput("expected a table of keys and lists of values", where=document.where("vary"))
+        for name, item in table.items():
+            key = f"{prefix}{name}"
+            if isinstance(item, dict):
+                pending.append((f"{key}.", item))
+                continue
+            items = item if isinstance(item, list) else [item]
+            flat[key] = [str(one).lower() if isinstance(one, bool) else str(one) for one in items]
+    return flat
+
+
+def _anchor_trace(document: Document, table: Table) -> None:
+    """A relative trace path in a scenario file is meant from where the file is."""
+    workload = table.get("workload")
+    if not isinstance(workload, dict) or "workload.trace" in document.options:
+        return
+    trace = workload.get("trace")
+    if isinstance(trace, str) and trace != "-" and not trace.startswith("builtin:"):
+        beside = Path(document.file).parent / trace
+        if beside.is_file():
+            workload["trace"] = str(beside)
+
+
+def _shipped(package: str, folder: str) -> tuple[str, ...]:
+    entries = resources.files(package).joinpath(folder).iterdir()
+    return tuple(
+        sorted(entry.name.removesuffix(".toml") for entry in entries if entry.name.endswith(".toml"))
+    )
+
+
+def _read(name_or_path: str, package: str, folder: str, kind: str) -> Document:
+    """A shipped file by name, else a file by path."""
+    names = _shipped(package, folder)
+    if name_or_path in names:
+        text = resources.files(package).joinpath(folder, f"{name_or_path}.toml").read_text(encoding="utf-8")
+        return parse_toml(text, f"{name_or_path}.toml")
+    path = Path(name_or_path)
+    try:
+        return parse_toml(path.read_text(encoding="utf-8"), name_or_path)
+    except FileNotFoundError:
+        what = f"no {kind} of this name is shipped, and there is no such file{nearest(name_or_path, names)}"
+        raise BadInput(what, where=name_or_path) from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"not UTF-8 text at byte {error.start}", where=name_or_path) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise BadInput(f"cannot read it: {reason}", where=name_or_path) from None
