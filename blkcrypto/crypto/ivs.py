@@ -1,0 +1,62 @@
+"""The IVs of a batch: given one by one, or those of consecutive DUNs, made when they are needed."""
+
+from typing import Final, Protocol
+
+import numpy as np
+
+from blkcrypto.base.dun import DUN_BYTES, duns_to_ivs
+from blkcrypto.crypto.buffers import U8Array
+
+# Below it, making them one at a time is quicker than numpy's calls.
+_FEW: Final = 16
+_MODULUS: Final = 1 << (8 * DUN_BYTES)
+
+
+class Ivs(Protocol):
+    """IVs by the index of their data unit in the batch."""
+
+    def rows(self, start: int, stop: int) -> U8Array:
+        """``uint8[stop - start, iv_bytes]``, C-contiguous."""
+
+    def one(self, index: int) -> bytes:
+        """``iv_bytes`` bytes."""
+
+
+class IvRows:
+    """IVs from the caller's array ``uint8[n, iv_bytes]``, C-contiguous."""
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: U8Array) -> None:
+        self._array = array
+
+    def rows(self, start: int, stop: int) -> U8Array:
+        """A view."""
+        return self._array[start:stop]
+
+    def one(self, index: int) -> bytes:
+        """A copy of row ``index``."""
+        iv: bytes = self._array[index].tobytes()
+        return iv
+
+
+class IvRun:
+    """IVs of the DUNs from ``first_dun`` on."""
+
+    __slots__ = ("_first_dun", "_iv_bytes", "_iv_mask")
+
+    def __init__(self, first_dun: int, iv_bytes: int) -> None:
+        self._first_dun = first_dun
+        self._iv_bytes = iv_bytes
+        self._iv_mask = (1 << (8 * iv_bytes)) - 1
+
+    def rows(self, start: int, stop: int) -> U8Array:
+        """A new array."""
+        if stop - start <= _FEW:
+            joined = b"".join(self.one(index) for index in range(start, stop))
+            return np.frombuffer(joined, dtype=np.uint8).reshape(-1, self._iv_bytes)
+        return duns_to_ivs((self._first_dun + start) % _MODULUS, stop - start, iv_bytes=self._iv_bytes)
+
+    def one(self, index: int) -> bytes:
+        """The low ``iv_bytes`` bytes of the DUN, little-endian."""
+        return (self._first_dun + index & self._iv_mask).to_bytes(self._iv_bytes, "little")
