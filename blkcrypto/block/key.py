@@ -54,6 +54,8 @@ class CryptoConfig:
 class BlkCryptoKey:
     """``struct blk_crypto_key``: build one with ``init_key``, which validates in Linux's order.
 
+    The owner evicts it from every device it was used with, then forgets it.
+
     Attributes:
         crypto_cfg: how the key is used.
         data_unit_size_bits: log2 of the data unit size.

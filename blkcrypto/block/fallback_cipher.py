@@ -1,0 +1,69 @@
+"""Encrypting the memory of a bio on the CPU, a whole chunk in one batch.
+
+Rules (block/blk-crypto-fallback.c; reference block-layer.md sections 4.2 and 4.4):
+
+- Every single-page segment has offset and length on data units; kernels from 7.0 look here, so a data unit
+  larger than a page is never possible.  Nothing is encrypted of a chunk with a misaligned segment.
+- Data units have consecutive DUNs; what the cipher refuses is an I/O error.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from blkcrypto.base.dun import duns_to_ivs
+from blkcrypto.base.errors import BlkCryptoError
+from blkcrypto.base.status import BlkStatus
+from blkcrypto.block.bvec import BIO_MAX_VECS, PAGE_BYTES, U8, BioVec
+from blkcrypto.block.key import BlkCryptoKey
+from blkcrypto.block.modes import MODES
+from blkcrypto.crypto.cipher import DataUnitCipher
+
+
+def misaligned(parts: Sequence[BioVec], data_unit_size: int) -> bool:
+    """Whether a segment begins or ends inside a data unit."""
+    return any((part.address | part.length) & (data_unit_size - 1) for part in parts)
+
+
+def crypt(
+    parts: Sequence[BioVec], key: BlkCryptoKey, dun: int, cipher: DataUnitCipher, *, encrypt: bool
+) -> tuple[BlkStatus, U8 | None]:
+    """Encrypt or decrypt a run of segments into fresh memory.
+
+    Args:
+        parts: segments in order; whole data units.
+        key: says how large those are.
+        dun: of the first.
+        cipher: holds the key.
+        encrypt: the direction.
+
+    Returns:
+        The status, and ``uint8[sum of lengths]`` or None when there is no payload or the cipher refused.
+    """
+    payload = [part.data for part in parts if part.data is not None]
+    if len(payload) != len(parts):
+        return BlkStatus.OK, None
+    buffer = np.concatenate(payload)
+    units = buffer.reshape(-1, key.crypto_cfg.data_unit_size)
+    ivs = duns_to_ivs(dun, len(units), iv_bytes=MODES[key.crypto_cfg.crypto_mode].iv_bytes)
+    try:
+        (cipher.encrypt if encrypt else cipher.decrypt)(ivs, units, out=units)
+    except BlkCryptoError:
+        return BlkStatus.IOERR, None
+    return BlkStatus.OK, buffer
+
+
+def fallback_chunks(
+    nbytes: int, *, page_bytes: int = PAGE_BYTES, offset: int = 0, max_pages: int = BIO_MAX_VECS
+) -> list[int]:
+    """Bytes per ciphertext bio of one write, for models without memory.
+
+    Args:
+        nbytes: size of the write, at least 1.
+        page_bytes: page size of the kernel.
+        offset: of the first byte in its page; the rest of the memory follows page by page.
+        max_pages: single-page segments in one ciphertext bio.
+    """
+    first = min(nbytes, max_pages * page_bytes - offset)
+    whole, last = divmod(nbytes - first, max_pages * page_bytes)
+    return [first, *[max_pages * page_bytes] * whole, *([last] if last else [])]

@@ -1,0 +1,86 @@
+"""A plug: requests a task holds back for a moment, so that more can be merged into them.
+
+Rules (block/blk-mq.c, block/blk-merge.c; reference block-layer.md sections 3.6 and 3.12):
+
+- A bio is tried against the newest held request; with several queues in one plug, against the newest
+  of its own queue.
+- Before a request is added the plug is flushed when it holds 32 requests (64 with several queues) or
+  when the request at its *head* has at least 128 KiB.  Newer kernels look at the head, not at the
+  request added last; recorded event orders show it.
+- A task flushes its plug when it sleeps, so that it never waits for a slot or tag of its own requests.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from blkcrypto.block.bio import Bio
+from blkcrypto.block.merge import Attempt, Merge, attempt
+from blkcrypto.block.request import Request, RequestState
+from blkcrypto.block.waiting import Task
+
+if TYPE_CHECKING:
+    from blkcrypto.block.queue import RequestQueue
+
+MAX_REQUESTS: Final = 32
+FLUSH_BYTES: Final = 128 * 1024
+
+
+class Plug:
+    """``struct blk_plug``."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.multiple_queues = False
+        self.has_elevator = False
+
+    def merge_bio(self, queue: "RequestQueue", bio: Bio, segments: int) -> Merge:
+        """Merge ``bio`` into a held request, if it takes it: ``blk_attempt_plug_merge()``."""
+        for rq in reversed(self.requests):
+            if rq.queue is queue:
+                result, where = attempt(rq, bio, segments, queue.limits)
+                return where if result is Attempt.OK else Merge.NONE
+            if not self.multiple_queues:
+                break
+        return Merge.NONE
+
+    def add(self, rq: Request) -> None:
+        """Hold ``rq`` back, flushing first what has waited long enough: ``blk_add_rq_to_plug()``."""
+        if self.requests:
+            most = MAX_REQUESTS * 2 if self.multiple_queues else MAX_REQUESTS
+            big = not rq.queue.nomerges and self.requests[0].nbytes >= FLUSH_BYTES
+            if len(self.requests) >= most or big:
+                self.flush(from_schedule=False)
+        if self.requests and self.requests[-1].queue is not rq.queue:
+            self.multiple_queues = True
+        self.has_elevator |= rq.queue.scheduler.holds_back
+        rq.state = RequestState.QUEUED
+        self.requests.append(rq)
+
+    def flush(self, *, from_schedule: bool) -> None:
+        """Hand everything to its queue: ``blk_mq_flush_plug_list()``."""
+        held, self.requests = self.requests, []
+        direct = not (from_schedule or self.has_elevator)
+        self.multiple_queues = self.has_elevator = False
+        while held:
+            queue = held[0].queue
+            queue.unplug([rq for rq in held if rq.queue is queue], direct=direct)
+            held = [rq for rq in held if rq.queue is not queue]
+
+
+@contextmanager
+def plugged(task: Task) -> Iterator[Plug]:
+    """Hold requests back inside the block: ``blk_start_plug()`` and ``blk_finish_plug()``.
+
+    An inner plug of a task that already has one does nothing, as in the kernel.
+    """
+    if isinstance(task.plug, Plug):
+        yield task.plug
+        return
+    plug = Plug()
+    task.plug = plug
+    try:
+        yield plug
+    finally:
+        task.plug = None
+        plug.flush(from_schedule=False)
