@@ -15,6 +15,7 @@ from typing import Final
 
 import blkcrypto
 from blkcrypto.base.errors import BadInput
+from hwmodel.controller import FALLBACK_KEYSLOTS
 from scenarios.accesses import Accesses
 from scenarios.load import load_scenario, replay_scenario, shipped_scenarios
 from scenarios.lru import LruTable
@@ -37,7 +38,7 @@ class Curve:
         rows: rows of the workload.
         accesses: bios that need a key; of a sample, those counted.
         distinct_keys: keys the workload uses; None for a sample, which does not see them all.
-        device_keyslots: how many the scenario's device has; 0 for none.
+        run_keyslots: how many a run of the scenario has; 0 for none.
         keyslots: the numbers of keyslots that the next columns are about, ascending.
         hits: bios that find their key in a slot.
         optimal_hits: the most that any choice of victims reaches; None when not asked for, or for a sample.
@@ -55,7 +56,7 @@ class Curve:
     rows: int
     accesses: int
     distinct_keys: int | None
-    device_keyslots: int
+    run_keyslots: int
     keyslots: tuple[int, ...]
     hits: tuple[int, ...]
     optimal_hits: tuple[int, ...] | None
@@ -210,7 +211,6 @@ def _curve(
 ) -> Curve:
     if not accesses:
         raise BadInput("no I/O of the workload is encrypted", where=used.name)
-    facts = scenario.device.keyslots
     return Curve(
         scenario=scenario.name,
         source=used.name,
@@ -221,7 +221,7 @@ def _curve(
         rows=used.rows,
         accesses=accesses,
         distinct_keys=distinct_keys,
-        device_keyslots=facts.count.value if facts is not None else 0,
+        run_keyslots=_run_keyslots(scenario),
         keyslots=keyslots,
         hits=hits,
         optimal_hits=optimal_hits,
@@ -230,3 +230,10 @@ def _curve(
         # Of a sample nobody knows them: rows left out were not looked at.
         skipped=used.skipped if distinct_keys is not None else {},
     )
+
+
+def _run_keyslots(scenario: Scenario) -> int:
+    facts = scenario.device.keyslots
+    if scenario.keys.engine == "fallback":
+        return FALLBACK_KEYSLOTS
+    return facts.count.value if facts is not None and scenario.keys.engine == "inline" else 0

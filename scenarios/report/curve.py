@@ -37,7 +37,7 @@ def _object(curve: Curve) -> Json:
         "rows": curve.rows,
         "accesses": curve.accesses,
         "distinct_keys": curve.distinct_keys,
-        "device_keyslots": curve.device_keyslots,
+        "run_keyslots": curve.run_keyslots,
         "sampled_share": curve.sampled_share,
         "skipped": curve.skipped,
         "keyslots": [
@@ -72,17 +72,15 @@ def _answer(curve: Curve) -> Iterator[str]:
     sample = "" if curve.sampled_share == 1 else f", a sample of {_percent(curve.sampled_share)}"
     yield f"{curve.accesses:,} bios are encrypted{keys}{sample}."
     ratios = curve.miss_ratios
-    if curve.device_keyslots in curve.keyslots:
-        at = curve.keyslots.index(curve.device_keyslots)
-        best = curve.optimal_miss_ratios
-        against = (
-            "" if best is None else f"; no choice of victims would do with less than {_percent(best[at])}"
-        )
-        yield f"With the device's {_slots(curve.device_keyslots)}, {_percent(ratios[at])} program a key{against}."
+    if curve.run_keyslots in curve.keyslots:
+        at = curve.keyslots.index(curve.run_keyslots)
+        yield f"With the scenario's {_slots(curve.run_keyslots)}, {_percent(ratios[at])} program a key."
+        if curve.optimal_miss_ratios is not None:
+            yield f"No choice of victims would do with less than {_percent(curve.optimal_miss_ratios[at])}."
     nearly = next(at for at, ratio in enumerate(ratios) if ratio <= ratios[-1] + _NEARLY)
     if nearly < len(ratios) - 1:
         least, most = curve.keyslots[nearly], curve.keyslots[-1]
-        yield f"{least} of {_slots(most)} are enough to be within {_percent(_NEARLY)} of the bios of the best."
+        yield f"With {_slots(least)}, at most {_percent(_NEARLY)} of the bios more do so than with {most}."
 
 
 def _print_table(console: Console, curve: Curve) -> None:
@@ -105,7 +103,7 @@ def _print_table(console: Console, curve: Curve) -> None:
 
 def _shown(curve: Curve) -> list[int]:
     """Powers of two, the device's number, and the most."""
-    wanted = {1 << bit for bit in range(32)} | {curve.device_keyslots, curve.keyslots[-1]}
+    wanted = {1 << bit for bit in range(32)} | {curve.run_keyslots, curve.keyslots[-1]}
     return [at for at, count in enumerate(curve.keyslots) if count in wanted]
 
 
