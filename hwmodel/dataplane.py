@@ -22,7 +22,7 @@ from hwmodel.medium import Medium
 from hwmodel.payload import plaintext
 from hwmodel.request import Request
 
-_BATCH_BYTES: Final = 8 << 20
+BATCH_BYTES: Final = 8 << 20
 _MISMATCHES_KEPT: Final = 8
 
 Data = npt.NDArray[np.uint8]
@@ -74,6 +74,7 @@ class VerifyingPlane:
         seed: of the plaintext.
         cipher_of: the cipher that a key in the hardware gives; called once per key.
         corruptions: what to damage, and when.
+        batch_bytes: how much waits at most; 0 processes each bio at once.
     """
 
     def __init__(
@@ -83,11 +84,13 @@ class VerifyingPlane:
         seed: int,
         cipher_of: Callable[[BlkCryptoKey], UnitCipher],
         corruptions: Iterable[Corruption] = (),
+        batch_bytes: int = BATCH_BYTES,
     ) -> None:
         self.medium = Medium(unit_bytes)
         self.verified = Verified()
         self._unit_bytes = unit_bytes
         self._seed = seed
+        self._batch_bytes = batch_bytes
         self._cipher_of = cipher_of
         self._ciphers: dict[BlkCryptoKey, UnitCipher] = {}
         self._versions = np.zeros(1 << 12, dtype=np.uint32)
@@ -119,7 +122,7 @@ class VerifyingPlane:
     def _queue(self, run: _Run) -> None:
         units = range(run.unit, run.unit + run.count)
         clash = not self._writing.isdisjoint(units) or (run.write and not self._reading.isdisjoint(units))
-        if clash or self._queued_units * self._unit_bytes >= _BATCH_BYTES:
+        if clash or self._queued_units * self._unit_bytes >= self._batch_bytes:
             self.process()
         self._runs.append(run)
         self._queued_units += run.count

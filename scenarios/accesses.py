@@ -20,6 +20,7 @@ class Accesses:
     Attributes:
         rows: rows of the workload so far.
         name: of the workload.
+        run_keyslots: how many keyslots a run of the scenario has; 0 for none.
 
     Raises:
         BadInput: the trace cannot be read, or the scenario encrypts nothing.
@@ -44,6 +45,8 @@ class Accesses:
             self.close()
             raise BadInput("without encryption no key is used: name a key design", where="keys.design")
         self._keys = model.keys
+        slots = model.machine.keyslots
+        self.run_keyslots = slots.table.num_slots if slots is not None else 0
 
     def close(self) -> None:
         """Close the trace."""

@@ -97,6 +97,7 @@ def build(scenario: Scenario, *, named_files: bool = False) -> Model:
             scenario.keys.data_unit_size,
             seed=seed,
             cipher_of=_cipher_maker(keywrap),
+            batch_bytes=scenario.run.batch_bytes,
             corruptions=[Corruption(flip.byte, flip.mask, flip.after_bios) for flip in scenario.faults.flips],
         )
     measure = Measure(warmup=scenario.run.warmup)

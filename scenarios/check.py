@@ -29,6 +29,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("layout.extent_bytes", 512, _UNBOUNDED),
     ("keys.master_keys", 1, 1 << 24),
     ("keys.data_unit_size", 512, 65536),
+    ("block.max_request_bytes", 4096, _UNBOUNDED),  # Linux raises smaller limits to one page
+    ("block.max_segments", 1, 65535),
     ("run.time_scale", 0, 1e9),
     ("run.seed", 0, 2**64 - 1),
 )
@@ -108,6 +110,8 @@ def _source(scenario: Scenario) -> Iterator[Problem]:
     workload, run = scenario.workload, scenario.run
     if workload.trace is None and not workload.ios:
         yield "workload", 'give a trace (trace = "FILE") or a number of generated I/Os (ios = 100000)'
+    if workload.limit == 0:
+        yield "workload.limit", "0 rows leave nothing to run: drop it, or at least 1"
     if workload.trace is not None and workload.ios:
         yield "workload.ios", "a trace is replayed as it is: drop ios, or drop trace"
     if workload.trace is None and workload.rate_per_s and run.queue_depth:

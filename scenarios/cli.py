@@ -157,7 +157,10 @@ def _output_options(command: _Command) -> _Command:
 def run_command(
     scenario: str, sets: tuple[str, ...], seed: int | None, json_file: str | None, quiet: bool
 ) -> int:
-    """Run SCENARIO: the name of a shipped one, or a TOML file."""
+    """Run a scenario.
+
+    SCENARIO is the name of a shipped one, or a TOML file.
+    """
     from scenarios.load import load_scenario
 
     return _run(load_scenario(scenario, sets=_with_seed(sets, seed)), json_file, quiet)
@@ -198,7 +201,10 @@ def replay_command(
     quiet: bool,
     **options: "Unpack[ReplayOptions]",
 ) -> int:
-    """Replay TRACE (a file, - for standard input, builtin:NAME) through the encrypted stack."""
+    """Replay a trace through the encrypted stack.
+
+    TRACE is a file, - for standard input, or builtin:NAME for one shipped with the package.
+    """
     from scenarios.load import replay_scenario
 
     return _run(replay_scenario(trace, sets=sets, **options), json_file, quiet)
@@ -218,7 +224,10 @@ def compare_command(
     json_file: str | None,
     quiet: bool,
 ) -> int:
-    """Run SCENARIO at every combination of what is varied, and show the runs side by side."""
+    """Run a scenario with varied keys, side by side.
+
+    SCENARIO is the name of a shipped one, or a TOML file.  Without --vary its own [vary] table counts.
+    """
     from scenarios.compare import parse_vary, run_grid
     from scenarios.report.compare import print_compare
     from scenarios.report.console import new_console

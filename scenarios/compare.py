@@ -9,6 +9,7 @@ from scenarios.check import Refused
 from scenarios.load import load_scenario
 from scenarios.result import RunResult
 from scenarios.run import run
+from scenarios.schema import Scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +66,27 @@ def run_grid(
             "nothing to compare: say --vary KEY=V1,V2 or give the scenario a [vary] table", where=name_or_path
         )
     grid = [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
+    # All of it is read before anything runs, so that a mistake in the last value costs no time.
+    scenarios = [
+        _scenario(name_or_path, (*sets, *(f"{key}={value}" for key, value in labels.items())))
+        for labels in grid
+    ]
+    refusals = [each for each in scenarios if isinstance(each, Refused)]
+    if len(refusals) == len(grid):
+        raise refusals[0]
     points: list[Point] = []
-    refusals: list[Refused] = []
-    for number, labels in enumerate(grid):
+    for number, (labels, scenario) in enumerate(zip(grid, scenarios, strict=True)):
         if started is not None:
             started(number, len(grid), labels)
-        try:
-            scenario = load_scenario(
-                name_or_path, sets=(*sets, *(f"{key}={value}" for key, value in labels.items()))
-            )
-        except Refused as refused:
-            refusals.append(refused)
-            points.append(Point(labels=labels, result=None, refused=refused.what))
-            continue
-        points.append(Point(labels=labels, result=run(scenario)))
-    if len(refusals) == len(points):
-        raise refusals[0]
+        if isinstance(scenario, Refused):
+            points.append(Point(labels=labels, result=None, refused=scenario.what))
+        else:
+            points.append(Point(labels=labels, result=run(scenario)))
     return points
+
+
+def _scenario(name_or_path: str, sets: Sequence[str]) -> Scenario | Refused:
+    try:
+        return load_scenario(name_or_path, sets=sets)
+    except Refused as refused:
+        return refused

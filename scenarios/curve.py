@@ -15,7 +15,6 @@ from typing import Final
 
 import blkcrypto
 from blkcrypto.base.errors import BadInput
-from hwmodel.controller import FALLBACK_KEYSLOTS
 from scenarios.accesses import Accesses
 from scenarios.load import load_scenario, replay_scenario, shipped_scenarios
 from scenarios.lru import LruTable
@@ -221,7 +220,7 @@ def _curve(
         rows=used.rows,
         accesses=accesses,
         distinct_keys=distinct_keys,
-        run_keyslots=_run_keyslots(scenario),
+        run_keyslots=used.run_keyslots,
         keyslots=keyslots,
         hits=hits,
         optimal_hits=optimal_hits,
@@ -230,10 +229,3 @@ def _curve(
         # Of a sample nobody knows them: rows left out were not looked at.
         skipped=used.skipped if distinct_keys is not None else {},
     )
-
-
-def _run_keyslots(scenario: Scenario) -> int:
-    facts = scenario.device.keyslots
-    if scenario.keys.engine == "fallback":
-        return FALLBACK_KEYSLOTS
-    return facts.count.value if facts is not None and scenario.keys.engine == "inline" else 0

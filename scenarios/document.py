@@ -84,8 +84,8 @@ def parse_value(text: str) -> object:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the closest of ``names``, else the list of them."""
-    known = sorted(names)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    known = sorted(set(names))
+    close = difflib.get_close_matches(name, known, n=1) or [each for each in known if each.startswith(name)]
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; it is one of: {', '.join(known)}" if known else ""
@@ -176,7 +176,7 @@ def _value(document: Document, value: object, key: str, hints: Mapping[str, obje
         ]
     if key == "block_sizes":
         return _block_sizes(document, value, path)
-    if hint is int:
+    if hint in (int, int | None):
         return _integer(document, value, parsers, path)
     if hint in (str, str | None) and isinstance(value, int | float) and path in document.options:
         return document.options[path].partition("=")[
@@ -252,7 +252,8 @@ def _bad_input(document: Document, struct: type, prefix: str, message: str) -> B
     elif invalid := re.fullmatch(r"Invalid enum value '?(.*?)'?", what):
         what = f"{invalid[1]!r} is not known{nearest(invalid[1], _choices(struct, key))}"
     else:
-        what = what.replace("Expected", "expected").replace("`object`", "a table").replace("`", "")
+        what = what.replace("Expected", "expected").replace("`", "")
+        what = what.replace("object", "a table").replace(" | null", "")
     return BadInput(what, where=document.where(".".join(part for part in (prefix, key) if part)))
 
 

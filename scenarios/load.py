@@ -16,7 +16,7 @@ from typing import TypedDict, Unpack
 import msgspec
 
 from blkcrypto.base.errors import BadInput
-from hwmodel.device import Device
+from hwmodel.device import Device, Engine, Keyslots, KeyWrap
 from scenarios import schema
 from scenarios.check import check_device, check_scenario
 from scenarios.document import Document, Table, canonical, decode, merged, nearest, parse_toml, parse_value
@@ -69,6 +69,13 @@ def load_scenario(name_or_path: str, *, sets: Sequence[str] = ()) -> Scenario:
         BadInput: no such scenario, or file or ``sets`` are wrong; says file, key and reason.
     """
     return _scenario(_read(name_or_path, "scenarios", "catalog", "scenario"), sets)
+
+
+_OPTIONAL_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "keyslots": Keyslots,
+    "engine": Engine,
+    "keywrap": KeyWrap,
+}
 
 
 class ReplayOptions(TypedDict, total=False):
@@ -189,8 +196,19 @@ def _device(document: Document, changes: Document, table: object, more: object) 
         beside = Path(anchor.file).parent / base
         result = _device_table(str(beside) if anchor is document and beside.is_file() else base)[1]
     for owner, layer in layers:
-        result = merged(result, canonical(owner, layer, Device, "device"))
+        table = canonical(owner, layer, Device, "device")
+        for section in _OPTIONAL_SECTIONS.keys() & table.keys() - result.keys() if result else ():
+            _check_new_section(owner, section, table[section], str(base))
+        result = merged(result, table)
     return result
+
+
+def _check_new_section(document: Document, section: str, table: object, base: str) -> None:
+    """A section that the base device lacks has to be given whole: there is nothing to change."""
+    needed = {field.name for field in msgspec.structs.fields(_OPTIONAL_SECTIONS[section]) if field.required}
+    if isinstance(table, dict) and not needed <= table.keys():
+        what = f"device {base} has no {section}: take another device, or give the whole section"
+        raise BadInput(what, where=document.where(f"device.{section}"))
 
 
 def _device_table(name_or_path: str) -> tuple[Document, Table]:

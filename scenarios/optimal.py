@@ -71,13 +71,13 @@ class OptimalCurve:
     def hits(self) -> Int64:
         """``int64[most]``: hits with 1, 2, ... slots.  Called once, at the end."""
         self._write_next_uses()
-        move = compiled(_move_stack) if self._rows >= _WORTH_COMPILING else None
+        move = compiled(move_stack) if self._rows >= _WORTH_COMPILING else None
         places: Int64 = np.zeros(self._most + 1, np.int64)
         stack: Int64 = np.zeros(self._most, np.int64)
         if move is None:
             # The interpreter is faster on lists than on arrays.
             counted, held = places.tolist(), stack.tolist()
-            self._forwards(lambda uses, first, depth: _move_stack(uses.tolist(), first, held, depth, counted))
+            self._forwards(lambda uses, first, depth: move_stack(uses.tolist(), first, held, depth, counted))
             places = np.array(counted, np.int64)
         else:
             native = move
@@ -113,7 +113,7 @@ def _read(file: BinaryIO, start: int, count: int, dtype: type[np.int32] | type[n
     return np.frombuffer(file.read(count * size), dtype).astype(np.int64)
 
 
-def _move_stack(
+def move_stack(
     next_uses: Sequence[int] | Int64,
     first: int,
     stack: MutableSequence[int] | Int64,

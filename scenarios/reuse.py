@@ -161,9 +161,13 @@ def _between(earlier: Int64, later: Int64, count: int) -> Int64:
 def _later_cells(later_cell: Int64, earlier_cell: Int64, cells: int) -> Int32:
     """``int32[cells, cells]``: accesses in an earlier cell than the row whose last use is in a later one
     than the column."""
-    counts = np.bincount(later_cell * cells + earlier_cell, minlength=cells * cells).reshape(cells, cells)
+    columns = later_cell * cells + (cells - 1 - earlier_cell)
+    counts = np.bincount(columns, minlength=cells * cells).reshape(cells, cells)
     table = np.zeros((cells, cells), np.int32)
-    np.cumsum(counts[:-1, :0:-1], axis=0, out=table[1:, 1:])
+    table[1:, 1:] = counts[:-1, :-1]
+    # np.cumsum along the first axis takes five times as long.
+    for row in range(1, cells):
+        table[row] += table[row - 1]
     return np.cumsum(table, axis=1, out=table)[:, ::-1]
 
 

@@ -19,7 +19,8 @@ Pace = Literal["recorded", "asap"]
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where bios come from: a trace, or a generator.
 
-    Trace: ``trace`` is a path, ``-``, or ``builtin:NAME`` for a trace shipped with the package.
+    Trace: ``trace`` is a path, ``-``, or ``builtin:NAME`` for a trace shipped with the package; ``volume``
+    keeps one of its devices or volumes.
     Generator: ``ios`` I/Os over ``files`` files of the layout, chosen by a Zipf law with exponent ``zipf``.
     An open loop has ``rate_per_s`` (Poisson arrivals, or evenly spaced); a closed loop keeps
     ``run.queue_depth`` I/Os outstanding per job and waits ``think_ns`` before each next one.
@@ -30,6 +31,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     columns: str | None = None
     skip_bad_lines: bool = False
     limit: int | None = None
+    volume: str | None = None
     ios: int = 0
     rate_per_s: float = 0.0
     arrivals: Literal["poisson", "even"] = "poisson"
@@ -118,6 +120,8 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         kernel: era of the block layer.
         warmup: bios left out of the statistics at the start.
         time_scale: recorded gaps are multiplied by this.
+        batch_bytes: data encrypted at once with ``payload = "verify"``; 0 processes each bio when it completes,
+            which gives the same bytes, slower.
     """
 
     seed: int = 1
@@ -127,6 +131,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     kernel: str = "7.3"
     warmup: int = 0
     time_scale: float = 1.0
+    batch_bytes: int = 8 << 20
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -37,7 +37,7 @@ class Source(Protocol):
 class _TraceSource:
     def __init__(self, reader: TraceReader) -> None:
         self._reader = reader
-        self.named_files = reader.format.startswith("fio")
+        self.named_files = reader.names_files
 
     def batches(self, layout: Layout) -> Iterator[TraceBatch]:
         return self._reader.batches()
@@ -79,6 +79,7 @@ def open_source(scenario: Scenario) -> Source:
         columns=workload.columns,
         skip_bad_lines=workload.skip_bad_lines,
         limit=workload.limit,
+        volume=workload.volume,
     )
     return _TraceSource(reader)
 

@@ -9,7 +9,7 @@ import pytest
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.crypto.cipher import new_cipher
 from hwmodel.controller import Where
-from hwmodel.dataplane import Corruption, UnitCipher, VerifyingPlane
+from hwmodel.dataplane import BATCH_BYTES, Corruption, UnitCipher, VerifyingPlane
 from hwmodel.payload import plaintext
 from tests.machines import READ, US, WRITE, Records, device, keys, machine
 
@@ -32,9 +32,11 @@ def random_ios(seed: int, count: int = 2000) -> list[tuple[int, ...]]:
     return rows
 
 
-def stored(where: Where, ios: Sequence[tuple[int, ...]], **corrupt: int) -> VerifyingPlane:
+def stored(
+    where: Where, ios: Sequence[tuple[int, ...]], batch_bytes: int = BATCH_BYTES, **corrupt: int
+) -> VerifyingPlane:
     corruptions = [Corruption(**corrupt)] if corrupt else []
-    plane = VerifyingPlane(UNIT, seed=3, cipher_of=xts, corruptions=corruptions)
+    plane = VerifyingPlane(UNIT, seed=3, cipher_of=xts, corruptions=corruptions, batch_bytes=batch_bytes)
     machine(device(slots=2, cpus=2), keys(4), Records(), where=where, plane=plane).run(iter(ios))
     plane.process()
     return plane
@@ -66,11 +68,9 @@ def test_the_medium_holds_the_ciphertext_of_each_unit_under_its_key_and_dun() ->
     assert (plane.medium.load(plane.medium.places(units)) == expected).all()
 
 
-def test_batching_changes_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batching_changes_no_byte() -> None:
     ios = random_ios(4)
-    batched = stored("inline", ios)
-    monkeypatch.setattr("hwmodel.dataplane._BATCH_BYTES", 0)
-    single = stored("inline", ios)
+    batched, single = stored("inline", ios), stored("inline", ios, batch_bytes=0)
     assert batched.medium.sha256() == single.medium.sha256()
     assert batched.verified == single.verified
 

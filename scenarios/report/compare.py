@@ -8,7 +8,8 @@ from rich.text import Text
 
 from blkcrypto.base.units import format_duration
 from scenarios.compare import Point
-from scenarios.report.console import new_table, trimmed
+from scenarios.load import SHORTCUTS
+from scenarios.report.console import new_table, print_table, trimmed
 from scenarios.result import STAGES, RunResult
 
 # With the column of labels, as many as fit 80 columns.
@@ -92,8 +93,7 @@ def _print_figures(console: Console, shown: Sequence[tuple[Point, RunResult]]) -
     )
     if any(result.payload == "verify" for result in results):
         table.add_row("mismatches", *(f"{result.mismatches:,}" for result in results))
-    console.print()
-    console.print(table)
+    print_table(console, table)
 
 
 def _print_stages(console: Console, shown: Sequence[tuple[Point, RunResult]]) -> None:
@@ -112,12 +112,15 @@ def _print_stages(console: Console, shown: Sequence[tuple[Point, RunResult]]) ->
     total = (_signed(difference(result, base)[0]) for _, result in others)
     table.add_section()
     table.add_row("total", format_duration(base.directions["all"].lat_ns.mean), *total)
-    console.print()
-    console.print(table)
+    print_table(console, table)
 
 
 def _label(point: Point, separator: str) -> str:
-    return separator.join(f"{key.rpartition('.')[2]} {value}" for key, value in point.labels.items())
+    """``keyslots 8, engine inline``: a key's short form, or its last part."""
+    names = {full: short for short, full in SHORTCUTS.items()}
+    return separator.join(
+        f"{names.get(key, key.rpartition('.')[2])} {value}" for key, value in point.labels.items()
+    )
 
 
 def _stage_mean(result: RunResult, stage: str) -> float:

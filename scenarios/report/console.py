@@ -45,9 +45,9 @@ def _print_run(console: Console, result: RunResult) -> None:
     console.print(Text(f"[{result.scenario}: {setting}]", style="dim"))
     shown = [name for name in _DIRECTIONS if result.directions[name].total_ios]
     if shown:
-        _print_table(console, _latency_table(console, result, shown))
-        _print_table(console, _stage_table(console, result, shown))
-    _print_table(console, _facts_table(console, result))
+        print_table(console, _latency_table(console, result, shown))
+        print_table(console, _stage_table(console, result, shown))
+    print_table(console, _facts_table(console, result))
     for name, held in result.checks.items():
         if not held:
             console.print(Text(f"CHECK FAILED: {name}", style="bold red"))
@@ -68,16 +68,17 @@ def _print_run(console: Console, result: RunResult) -> None:
 def new_table(console: Console, title: str, *columns: str) -> Table:
     """Table whose first column is text and the others numbers."""
     frame = box.SIMPLE_HEAD if console.is_terminal else None
-    table = Table(
-        box=frame, title=title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1)
-    )
+    table = Table(box=frame, title=title, pad_edge=False, padding=(0, 1))
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", overflow="fold")
     return table
 
 
-def _print_table(console: Console, table: Table) -> None:
+def print_table(console: Console, table: Table) -> None:
+    """``table`` after an empty line, its title as a line of its own: rich would wrap it to a narrow table."""
+    title, table.title = table.title, None
     console.print()
+    console.print(Text(str(title), style="bold"))
     console.print(table)
 
 
@@ -167,5 +168,7 @@ def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
         yield name, f"{count:,} times, {format_duration(ns)} in all"
     rows = [f"{count:,} {rule}" for rule, count in sorted(result.skipped.items()) if count]
     yield "rows", f"{result.rows:,}{' (' + ', '.join(rows) + ')' if rows else ''}"
+    if result.splits or result.merges:
+        yield "requests", f"{result.splits:,} splits, {result.merges:,} merges"
     for status, count in sorted(result.errors.items()):
         yield status, f"{count:,} bios"

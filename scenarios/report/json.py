@@ -50,6 +50,8 @@ def run_object(result: RunResult) -> Json:
         "totals": {
             "bios": result.bios,
             "rows": result.rows,
+            "splits": result.splits,
+            "merges": result.merges,
             "read_bytes": result.read_bytes,
             "write_bytes": result.write_bytes,
             "sim_time_ns": result.sim_time_ns,

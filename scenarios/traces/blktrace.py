@@ -18,11 +18,11 @@ import numpy.typing as npt
 from blkcrypto.base.units import SECTOR_BYTES
 from blkcrypto.block.op import ReqOp
 from scenarios.traces.batch import Int32, Int64, UInt8
-from scenarios.traces.errors import Problem, TraceError
+from scenarios.traces.errors import Problem
 from scenarios.traces.events import Event, EventChoice, Pairing
 from scenarios.traces.fields import Bool
 from scenarios.traces.ops import IGNORED
-from scenarios.traces.parsing import Job
+from scenarios.traces.parsing import Job, read_pieces
 from scenarios.traces.rows import LARGEST_BYTES, Rows, no_files, to_sectors
 
 _BLOCK_BYTES: Final = 1 << 20
@@ -87,7 +87,8 @@ def read(job: Job) -> Iterator[Rows]:
     """Rows of a blktrace file."""
     parser = _Parser(job)
     offset, index, carry = 0, 0, b""
-    while data := _more(job, carry):
+    for data in read_pieces(job, _BLOCK_BYTES):
+        data = carry + data
         starts, used, bad = _record_starts(data, parser.magic)
         yield parser.parse(data, starts)
         offset += used
@@ -96,20 +97,8 @@ def read(job: Job) -> Iterator[Rows]:
         if bad:
             yield parser.broken(bad, index, offset)
             return
-        if len(data) < _BLOCK_BYTES:
-            if carry:
-                yield parser.broken("the last record is cut short", index, offset)
-            return
-
-
-def _more(job: Job, carry: bytes) -> bytes:
-    try:
-        return carry + job.source.read(_BLOCK_BYTES)
-    except TraceError:
-        if not job.skip_bad_lines:
-            raise
-        job.tally.add("damaged_stream")
-        return b""
+    if carry:
+        yield parser.broken("the last record is cut short", index, offset)
 
 
 def _record_starts(data: bytes, magic: bytes) -> tuple[list[int], int, str]:

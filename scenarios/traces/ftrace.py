@@ -7,8 +7,9 @@ Read from tracefs (``trace``, ``trace_pipe``), from ``trace-cmd report`` and fro
 fewer columns before the time.  Source: ``print_lat_fmt()`` and its neighbours, kernel/trace/trace_output.c;
 include/trace/events/block.h (6.18).
 
-Quirks: process names may contain spaces, so columns are counted from the event's name; request events have the
-length in bytes and the command between rwbs and sector, and in newer kernels the I/O priority after the sectors.
+Quirks: process names may contain spaces, so columns are counted from the event's name; request events have
+the length in bytes and the command between rwbs and sector, and in newer kernels the I/O priority after the
+sectors.
 """
 
 import re

@@ -8,7 +8,7 @@ Rules:
   line ends needs no memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -16,14 +16,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from scenarios.traces.errors import TraceError
-from scenarios.traces.source import Source
-from scenarios.traces.tally import Tally
-
-BLOCK_BYTES: Final = 1 << 20
 LINE_LIMIT: Final = 64 << 10
 # Numbers are read in words of 8 bytes, up to three of them, which may begin before the text.
 PAD: Final = 32
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 Int64 = npt.NDArray[np.int64]
 UInt8 = npt.NDArray[np.uint8]
@@ -86,39 +82,30 @@ class Block:
         return self.text[start:end].tobytes()
 
 
-def read_blocks(source: Source, tally: Tally, *, skip_bad_lines: bool) -> Iterator[Block]:
-    """The trace's lines from front to back, about ``BLOCK_BYTES`` at a time.
+def read_blocks(name: str, pieces: Iterable[bytes]) -> Iterator[Block]:
+    """The lines of a trace from front to back, about one piece at a time.
 
-    Raises:
-        TraceError: the stream is damaged; with ``skip_bad_lines`` it is counted and the stream ends there.
+    Args:
+        name: the trace, for messages.
+        pieces: its bytes, cut anywhere.
     """
     carry = b""
     line = 1
-    while data := _read(source, tally, skip_bad_lines=skip_bad_lines):
+    for data in pieces:
         if line == 1 and not carry:
-            data = data.removeprefix(b"\xef\xbb\xbf")
+            data = data.removeprefix(_BYTE_ORDER_MARK)
         data = carry + data
         cut = data.rfind(b"\n") + 1
         carry = data[cut:][: LINE_LIMIT + 1]
         if cut:
-            block, lines = _block(source.name, data[:cut], line)
+            block, lines = _block(name, data[:cut], line)
             line += lines
             if len(block):
                 yield block
     if carry:
-        block, _ = _block(source.name, carry + b"\n", line)
+        block, _ = _block(name, carry + b"\n", line)
         if len(block):
             yield block
-
-
-def _read(source: Source, tally: Tally, *, skip_bad_lines: bool) -> bytes:
-    try:
-        return source.read(BLOCK_BYTES)
-    except TraceError:
-        if not skip_bad_lines:
-            raise
-        tally.add("damaged_stream")
-        return b""
 
 
 def _block(name: str, data: bytes, first_line: int) -> tuple[Block, int]:

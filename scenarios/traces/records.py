@@ -10,10 +10,10 @@ import numpy.typing as npt
 from blkcrypto.base.units import NS_PER_SECOND, SECTOR_BYTES
 from blkcrypto.block.op import ReqOp
 from scenarios.traces.batch import Int64, UInt8
-from scenarios.traces.errors import Problem, TraceError
+from scenarios.traces.errors import Problem
 from scenarios.traces.fields import Bool
 from scenarios.traces.ops import IGNORED, SCSI
-from scenarios.traces.parsing import Job, RowReader
+from scenarios.traces.parsing import Job, RowReader, read_pieces
 from scenarios.traces.rows import LARGEST_BYTES, UNKNOWN_STREAM, Rows, no_files, to_sectors
 
 _READ_ROWS: Final = 32_768
@@ -96,26 +96,18 @@ def record_reader(shape: RecordFormat) -> RowReader:
 
     def read(job: Job) -> Iterator[Rows]:
         size = shape.record.itemsize
-        first = 0
-        while data := _read(job, size * _READ_ROWS):
+        first, carry = 0, b""
+        for data in read_pieces(job, size * _READ_ROWS):
+            data = carry + data
             whole = len(data) // size
-            rows = _rows(np.frombuffer(data, dtype=shape.record, count=whole), shape, job, first)
-            if len(data) % size:
-                rows = _cut_short(rows, job, first + whole, size)
-            yield rows
+            yield _rows(np.frombuffer(data, dtype=shape.record, count=whole), shape, job, first)
             first += whole
+            carry = data[whole * size :]
+        if carry:
+            rows = _rows(np.empty(0, dtype=shape.record), shape, job, first)
+            yield _cut_short(rows, job, first, size)
 
     return read
-
-
-def _read(job: Job, size: int) -> bytes:
-    try:
-        return job.source.read(size)
-    except TraceError:
-        if not job.skip_bad_lines:
-            raise
-        job.tally.add("damaged_stream")
-        return b""
 
 
 def _rows(records: Records, shape: RecordFormat, job: Job, first: int) -> Rows:
@@ -145,13 +137,12 @@ def _rows(records: Records, shape: RecordFormat, job: Job, first: int) -> Rows:
     return rows.with_problem(problem, int(np.count_nonzero(~good)))
 
 
-def _cut_short(rows: Rows, job: Job, index: int, size: int) -> Rows:
+def _cut_short(none: Rows, job: Job, index: int, size: int) -> Rows:
     if job.skip_bad_lines:
         job.tally.add("damaged_stream")
-        return rows
+        return none
     where = f"{job.source.name}: record {index + 1}, byte {index * size}"
-    problem = rows.problem or Problem("the last record is cut short", where, len(rows))
-    return rows.with_problem(problem, rows.bad_lines + 1)
+    return none.with_problem(Problem("the last record is cut short", where, rows_before=0), 1)
 
 
 def _ops(records: Records, shape: RecordFormat) -> UInt8:
