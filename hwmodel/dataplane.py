@@ -108,16 +108,23 @@ class VerifyingPlane:
 
     def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
         """A bio's data is on the medium, or was read from it; ``key`` is what the hardware used."""
-        self._completed += 1
         first = (request.sector << SECTOR_SHIFT) // self._unit_bytes
-        count = request.nbytes // self._unit_bytes
+        run = _Run(first, request.nbytes // self._unit_bytes, key, request.dun, request.op == ReqOp.WRITE)
+        if self._corruptions and self._corruptions[0].after_bios <= self._completed:
+            self._damage_before(run, reads=request.op == ReqOp.READ)
+        self._completed += 1
         if request.op == ReqOp.READ or request.op == ReqOp.WRITE:
-            self._queue(_Run(first, count, key, request.dun, request.op == ReqOp.WRITE))
+            self._queue(run)
         elif request.op != ReqOp.FLUSH:
             self.process()
-            self.medium.discard(first, count)
-        if self._corruptions and self._corruptions[0].after_bios <= self._completed:
-            self.process()
+            self.medium.discard(run.unit, run.count)
+
+    def _damage_before(self, run: _Run, *, reads: bool) -> None:
+        """Bring the medium up to date and damage what is due, also what ``run`` is the first to read."""
+        self.process()
+        if reads:
+            self._lay_out([run])
+            self._corrupt()
 
     def _queue(self, run: _Run) -> None:
         units = range(run.unit, run.unit + run.count)

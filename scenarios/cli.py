@@ -170,6 +170,7 @@ def run_command(
 @click.argument("trace")
 @click.option("--format", metavar="F", help="Format of the trace; detected when left out.")
 @click.option("--columns", metavar="MAP", help="Column map of a CSV trace.")
+@click.option("--volume", metavar="V", help="Keep one device or volume of the trace.")
 @click.option("--skip-bad-lines", is_flag=True, help="Count damaged lines and go on.")
 @click.option(
     "--device", metavar="D", shell_complete=_complete("shipped_devices"), help="Device name or file."
@@ -213,12 +214,14 @@ def replay_command(
 @cli.command("compare")
 @_scenario_argument
 @click.option("--vary", multiple=True, metavar="KEY=V1,V2,...", help="What to vary; several make a grid.")
+@click.option("--plot", metavar="FILE", help="Draw where the time goes at each point, as SVG.")
 @_set_option
 @_seed_option
 @_output_options
 def compare_command(
     scenario: str,
     vary: tuple[str, ...],
+    plot: str | None,
     sets: tuple[str, ...],
     seed: int | None,
     json_file: str | None,
@@ -247,6 +250,10 @@ def compare_command(
         points = run_grid(scenario, parse_vary(vary), sets=_with_seed(sets, seed), started=started)
     if json_file is not None:
         write_text(json_file, compare_json(points))
+    if plot is not None:
+        from scenarios.report.plot import stages_by_point
+
+        stages_by_point(points, plot)
     if not quiet and json_file != STDOUT:
         print_compare(new_console(), points)
     return _status([point.result for point in points if point.result is not None])
@@ -334,3 +341,7 @@ def _progress(quiet: bool) -> "Progress":
         transient=True,
         disable=quiet or not console.is_terminal,
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,13 +2,12 @@
 
 A scenario's ``device`` is the name of a shipped device, the path of a device file, or a table with ``base``
 and changes: ``[device.keyslots] count = 8``.  A changed figure's source becomes ``set by the scenario``
-unless the change brings its own.  ``sets`` are ``dotted.key=value`` texts laid over the file; some keys have
-a short form, and one without a dot is looked for in all sections.  ``scenarios.document`` says how quantities
-are written.
+unless the change brings its own.  ``sets`` are ``KEY=VALUE`` texts laid over the file
+(``scenarios.overrides``); ``scenarios.document`` says how quantities are written.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -19,22 +18,10 @@ from blkcrypto.base.errors import BadInput
 from hwmodel.device import Device, Engine, Keyslots, KeyWrap
 from scenarios import schema
 from scenarios.check import check_device, check_scenario
-from scenarios.document import Document, Table, canonical, decode, merged, nearest, parse_toml, parse_value
+from scenarios.document import Document, Table, canonical, decode, merged, nearest, parse_toml
+from scenarios.overrides import put, sets_document
 from scenarios.schema import Scenario
 
-SHORTCUTS = {
-    "cpus": "device.host.cpus",
-    "keys": "keys.type",
-    "keyslots": "device.keyslots.count",
-    "tags": "device.controller.tags",
-}
-_SECTIONS: dict[str, type[msgspec.Struct]] = {
-    "workload": schema.Workload,
-    "layout": schema.Layout,
-    "keys": schema.Keys,
-    "block": schema.Block,
-    "run": schema.Run,
-}
 DEFAULT_DEVICE = {"raw": "ufs31-ice-raw", "hw-wrapped": "ufs40-ice-hwkm"}
 DEFAULT_DESIGN = {"raw": "fscrypt-per-file", "hw-wrapped": "fscrypt-iv-ino-lblk-64"}
 DEFAULT_QUEUE_DEPTH = 32
@@ -84,6 +71,7 @@ class ReplayOptions(TypedDict, total=False):
     device: str | None
     format: str | None
     columns: str | None
+    volume: str | None
     skip_bad_lines: bool | None
     limit: int | None
     design: str | None
@@ -105,6 +93,7 @@ _REPLAY_KEYS = {
     "device": "device.base",
     "format": "workload.format",
     "columns": "workload.columns",
+    "volume": "workload.volume",
     "skip_bad_lines": "workload.skip_bad_lines",
     "limit": "workload.limit",
     "design": "keys.design",
@@ -144,22 +133,22 @@ def replay_scenario(trace: str, *, sets: Sequence[str] = (), **options: Unpack[R
     document = Document(
         "replay", {"name": "replay", "question": f"What does {trace} cost when it is encrypted?"}
     )
-    _put(document.data, "workload.trace", trace)
+    put(document.data, "workload.trace", trace)
     for name, value in given.items():
         key = _REPLAY_KEYS.get(name) or f"device.keyslots.program_{keys.replace('-', '_')}_ns"
-        _put(document.data, key, value)
+        put(document.data, key, value)
         if options.get(name) is not None:
             document.options[key] = f"--{name.replace('_', '-')}"
     small = given.get("file_size")
     if isinstance(small, int) and small < schema.Layout().extent_bytes:
-        _put(document.data, "layout.extent_bytes", small)
+        put(document.data, "layout.extent_bytes", small)
     return _scenario(document, sets)
 
 
 def _scenario(document: Document, sets: Sequence[str]) -> Scenario:
     data = dict(document.data)
     data.setdefault("name", Path(document.file).stem)
-    changes = _sets_document(sets)
+    changes = sets_document(sets)
     document.options.update(changes.options)
     device_table = data.pop("device", None)
     device_changes = changes.data.pop("device", {})
@@ -216,52 +205,6 @@ def _device_table(name_or_path: str) -> tuple[Document, Table]:
     table = canonical(document, document.data, Device)
     decode(document, table, Device)  # an error in the file is the file's, not the scenario's
     return document, table
-
-
-def _sets_document(sets: Iterable[str]) -> Document:
-    """``sets`` as a document of their own."""
-    document = Document("--set", {})
-    for text in sets:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise BadInput(f"write KEY=VALUE, as in keyslots=8, not {text!r}", where="--set")
-        key = _dotted(name.strip(), text)
-        parsed = parse_value(value.strip())
-        if key == "device" and isinstance(parsed, str):
-            key = "device.base"
-        document.options[key] = f"--set {text}"
-        _put(document.data, key, parsed)
-    return document
-
-
-def _put(table: Table, key: str, value: object) -> None:
-    """Store ``value`` under the dotted ``key``; what is in its way and no table is replaced."""
-    *parents, last = key.split(".")
-    for parent in parents:
-        inner = table.get(parent)
-        if not isinstance(inner, dict):
-            inner = table[parent] = {}
-        table = inner
-    table[last] = value
-
-
-def _dotted(name: str, text: str) -> str:
-    """The dotted key that ``name`` is short for."""
-    if "." in name or name in ("name", "question", "device", "vary"):
-        return name
-    short = name.replace("-", "_")
-    if short in SHORTCUTS:
-        return SHORTCUTS[short]
-    known = {
-        field: f"{part}.{field}" for part, struct in _SECTIONS.items() for field in struct.__struct_fields__
-    }
-    for suffix in ("", "_bytes", "_ns"):
-        if short + suffix in known:
-            return known[short + suffix].removesuffix(suffix)
-    if name in Scenario.__struct_fields__:
-        return name
-    names = (*known, *SHORTCUTS, *Scenario.__struct_fields__)
-    raise BadInput(f"unknown key {name!r}{nearest(name, set(names))}", where=f"--set {text}")
 
 
 def _vary(document: Document, value: object) -> Table:

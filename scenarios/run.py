@@ -6,7 +6,7 @@ from contextlib import closing
 
 import blkcrypto
 from blkcrypto.base.errors import BadInput
-from blkcrypto.base.units import format_duration
+from blkcrypto.base.units import format_duration, format_size
 from hwmodel.device import Figure
 from scenarios.build import Model, build
 from scenarios.result import CpuResult, KeyslotResult, RunResult
@@ -175,21 +175,32 @@ def _notes(model: Model) -> Iterable[str]:
 
 def assumptions(scenario: Scenario) -> Iterable[str]:
     """The device's assumed figures that bear on this scenario, one line each."""
-    unused = _unused_sections(scenario)
+    unused = _unused(scenario)
     for name, figure in scenario.device.figures():
-        if figure.is_assumption and name.split(".")[0] not in unused:
+        if figure.is_assumption and name not in unused and name.partition(".")[0] not in unused:
             yield f"{name} = {_shown(name, figure)} ({figure.source})"
 
 
-def _unused_sections(scenario: Scenario) -> set[str]:
+def _unused(scenario: Scenario) -> set[str]:
+    """Sections and figures of the device that this scenario never asks."""
     keys = scenario.keys
-    unused = set()
+    unused = {"keyslots.evict_ns"}
+    if keys.engine == "inline":
+        unused |= {f"host.{name}" for name in ("setkey_ns", "cipher_per_s", "cipher_ns", "worker_ns")}
     if keys.engine != "inline" or keys.design == "none":
         unused |= {"keyslots", "engine"}
-    if keys.type != "hw-wrapped":
-        unused.add("keywrap")
+    if keys.type == "hw-wrapped":
+        unused.add("keyslots.program_raw_ns")
+    else:
+        unused |= {"keywrap", "keyslots.program_hw_wrapped_ns"}
     return unused
 
 
 def _shown(name: str, figure: Figure) -> str:
-    return format_duration(figure.value) if name.endswith("_ns") else str(figure.value)
+    if name.endswith("_ns"):
+        return format_duration(figure.value)
+    if name.endswith("_bytes"):
+        return format_size(figure.value)
+    if name.endswith("_per_s"):
+        return f"{figure.value / 1e6:g} MB/s"
+    return str(figure.value)

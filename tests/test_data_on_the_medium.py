@@ -82,6 +82,11 @@ def test_a_corrupted_byte_on_the_medium_is_a_mismatch_at_its_unit() -> None:
     assert plane.verified.where == [UNIT]
 
 
+def test_data_laid_out_before_the_run_can_be_corrupted_before_its_first_read() -> None:
+    ios = [(0, 0, READ, 0, UNIT, 0, 0, 0)]
+    assert stored("inline", ios, byte=5, mask=1, after_bios=0).verified.mismatches == 1
+
+
 def test_writing_a_corrupted_unit_again_heals_it() -> None:
     ios = [
         (0, 0, WRITE, 0, UNIT, 0, 0, 0),

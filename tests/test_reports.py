@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from blkcrypto.base.errors import BadInput
+from scenarios.cli import main
 from scenarios.compare import Point
 from scenarios.report.answer import answer
 from scenarios.report.compare import difference, print_compare, stage_differences
@@ -77,6 +78,8 @@ def result(stages: dict[str, int] = STAGE_TIMES, writes: int = 0) -> RunResult:
         assumptions=("media.units = 8 (assumption: nobody publishes it)",),
         bios=100 + writes,
         rows=100 + writes,
+        splits=4,
+        merges=5,
         read_bytes=409_600,
         write_bytes=4096 * writes,
         sim_time_ns=1_000_000_000,
@@ -261,7 +264,7 @@ SLOWER = {"submit": 2_000, "keyslot_lock": 38_000, "keyslot_program": 10_000, "m
 
 def test_the_difference_of_two_means_has_the_interval_of_both() -> None:
     # 131 - 100 us; two independent half-widths of 1 us.
-    assert difference(result(SLOWER), result()) == (31_000.0, pytest.approx(1000 * math.sqrt(2)))
+    assert difference(result(SLOWER), result()) == pytest.approx((31_000.0, 1000 * math.sqrt(2)))
 
 
 def test_differences_by_stage_sum_to_that_of_the_means() -> None:
@@ -274,7 +277,7 @@ def test_differences_by_stage_sum_to_that_of_the_means() -> None:
 
 def test_a_comparison_says_where_the_difference_comes_from() -> None:
     text = " ".join(printed_comparison([point(32, result()), point(8, result(SLOWER))]).split())
-    assert "count 8 against count 32: +31 us ± 1.41 us a bio (+31%), mostly keyslot lock." in text
+    assert "keyslots 8 against keyslots 32: +31 us ± 1.41 us a bio (+31%), mostly keyslot lock." in text
 
 
 def test_a_difference_within_its_interval_is_none() -> None:
@@ -285,12 +288,12 @@ def test_a_difference_within_its_interval_is_none() -> None:
 
 
 def test_a_comparison_says_what_was_refused_and_why() -> None:
-    assert "count 0: EOPNOTSUPP" in printed_comparison([point(8, result()), point(0, None, "EOPNOTSUPP")])
+    assert "keyslots 0: EOPNOTSUPP" in printed_comparison([point(8, result()), point(0, None, "EOPNOTSUPP")])
 
 
 def test_a_comparison_whose_first_point_was_refused_starts_from_the_next() -> None:
     points = [point(0, None, "no"), point(32, result()), point(8, result(SLOWER))]
-    assert "count 8 against count 32" in printed_comparison(points)
+    assert "keyslots 8 against keyslots 32" in printed_comparison(points)
 
 
 def test_a_result_file_replaces_the_old_one_whole(tmp_path: Path) -> None:
@@ -312,3 +315,21 @@ def test_a_result_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Pa
 def test_a_result_file_without_a_place_is_refused_before_the_run(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadInput, match="folder"):
         check_target(str(tmp_path / name))
+
+
+def test_a_figure_of_a_comparison_has_a_bar_per_stage_and_equal_bytes_each_time(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="figures need the extra 'plot'")
+    arguments = [
+        "compare",
+        "keyslot-contention",
+        "--vary",
+        "keyslots=8,32",
+        "--set",
+        "workload.ios=2000",
+        "-q",
+    ]
+    for name in ("a.svg", "b.svg"):
+        assert main([*arguments, "--plot", str(tmp_path / name)]) == 0
+    drawn = (tmp_path / "a.svg").read_text()
+    assert drawn == (tmp_path / "b.svg").read_text()
+    assert all(f">{word}<" in drawn for word in ("media", "keyslot program", "8", "32"))

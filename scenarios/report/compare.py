@@ -8,7 +8,7 @@ from rich.text import Text
 
 from blkcrypto.base.units import format_duration
 from scenarios.compare import Point
-from scenarios.load import SHORTCUTS
+from scenarios.overrides import SHORTCUTS
 from scenarios.report.console import new_table, print_table, trimmed
 from scenarios.result import STAGES, RunResult
 

@@ -1,10 +1,12 @@
 """Figures as SVG: small, offline, equal bytes for equal results.  Needs the extra ``plot``."""
 
-from collections.abc import Mapping
-from pathlib import Path
+import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from blkcrypto.base.errors import BadInput
+from scenarios.compare import Point
+from scenarios.report.files import write_text
 from scenarios.result import STAGES, RunResult
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ _STAGE_COLOURS: Final = {
     "queued": "#999999",
     "submit": "#bbbbbb",
     "tag_wait": "#e69f00",
+    "scheduler": "#f7d08a",
     "keyslot_lock": "#d55e00",
     "keyslot_idle": "#cc79a7",
     "keyslot_program": "#f0e442",
@@ -41,13 +44,16 @@ def new_figure(width: float, height: float) -> "Figure":
     return MatplotlibFigure(figsize=(width, height), layout="constrained")
 
 
-def save(figure: "Figure", path: Path) -> None:
+def save(figure: "Figure", target: str) -> None:
     """Write ``figure`` as SVG without dates."""
-    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": "blkcrypto"})
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "blkcrypto"})
+    write_text(target, text.getvalue())
 
 
-def stages_by_point(results: Mapping[str, RunResult], *, title: str, xlabel: str, path: Path) -> None:
+def stages_by_point(points: Sequence[Point], target: str) -> None:
     """Mean time of a bio by stage, one bar per point, with the mean's 95 % interval."""
+    results = {_label(point): point.result for point in points if point.result is not None}
     figure = new_figure(7.5, 3.6)
     axes = figure.add_subplot()
     labels = list(results)
@@ -55,18 +61,22 @@ def stages_by_point(results: Mapping[str, RunResult], *, title: str, xlabel: str
     for stage in STAGES:
         heights = [_mean_us(result, stage) for result in results.values()]
         if any(heights):
-            axes.bar(
-                labels, heights, bottom=below, label=stage.replace("_", " "), color=_STAGE_COLOURS[stage]
-            )
+            name, colour = stage.replace("_", " "), _STAGE_COLOURS[stage]
+            axes.bar(labels, heights, bottom=below, label=name, color=colour)
             below = [low + high for low, high in zip(below, heights, strict=True)]
     errors = [result.directions["all"].lat_ns.mean_halfwidth95 / 1000 for result in results.values()]
     axes.errorbar(labels, below, yerr=errors, fmt="none", ecolor="black", capsize=3)
-    axes.set_title(title, loc="left", fontsize=10)
-    axes.set_xlabel(xlabel)
+    first = next(iter(results.values()))
+    axes.set_title(f"{first.scenario} ({first.device})", loc="left", fontsize=10)
+    axes.set_xlabel(", ".join(key.rpartition(".")[2] for key in points[0].labels))
     axes.set_ylabel("mean latency (us)")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right center", frameon=False, fontsize=8, reverse=True)
-    save(figure, path)
+    save(figure, target)
+
+
+def _label(point: Point) -> str:
+    return "\n".join(point.labels.values())
 
 
 def _mean_us(result: RunResult, stage: str) -> float:
