@@ -27,12 +27,17 @@ Arrive = Callable[[Row], None]
 
 
 class Clock(simpy.Environment):
-    """A SimPy environment whose time is ``int`` nanoseconds."""
+    """A SimPy environment whose time is ``int`` nanoseconds.
+
+    Attributes:
+        late: arrivals that came after their time.
+    """
 
     _now: int
 
     def __init__(self) -> None:
         super().__init__()
+        self.late = 0
         # SimPy's own queue and counter, under the types they have here.
         self._items = cast(list[_Item], self._queue)
         self._order = cast(Iterator[int], self._eid)
@@ -68,8 +73,13 @@ class Clock(simpy.Environment):
                     item.then(item, now)
                 else:
                     super().step()
-            self._now = when
+            if when < self._now:  # an earlier arrival waited for room while this one's time passed
+                row = (self._now, *row[1:])
+            else:
+                self._now = when
             arrive(row)
+            if self._now > when:
+                self.late += 1
         self.run_until_empty()
 
     def run_closed(self, rows: Iterator[Row], arrive: Arrive, depth: int, room: list[None]) -> None:

@@ -56,6 +56,7 @@ class Machine:
         scheduler: ``none``, or ``mq-deadline``, which holds requests back so that they merge.
         limits: what one request may hold.
         fallback_holds_slot: the fallback keeps its slot until the request has a tag (7.0 and later).
+        max_in_flight: bios in the system; beyond it an open loop's arrivals wait, and are counted as late.
         plane: what moves the bytes; None for timing only.
 
     Attributes:
@@ -75,6 +76,7 @@ class Machine:
         scheduler: SchedulerName = "none",
         limits: QueueLimits | None = None,
         fallback_holds_slot: bool = True,
+        max_in_flight: int = 1 << 16,
         plane: DataPlane | None = None,
     ) -> None:
         self.clock = Clock()
@@ -88,6 +90,7 @@ class Machine:
         self._recorded = array("q")
         self._pool: list[Request] = []
         self._requests = 0
+        self._max_in_flight = max_in_flight
         self._helpers = 0  # parts of split bios and carriers of merged ones, now
         self._room: list[None] | None = None
         self._media = Media(device.media, rng)
@@ -211,7 +214,12 @@ class Machine:
     def arrive(self, row: Row) -> None:
         """A bio is submitted now."""
         pool = self._pool
-        request = pool.pop() if pool else self._new_request()
+        if pool:
+            request = pool.pop()
+        else:
+            if self.in_flight >= self._max_in_flight:
+                row = self._wait_for_room(row)
+            request = pool.pop() if pool else self._new_request()
         now, request.row, request.op, request.sector, request.nbytes, key, request.dun, stream = row
         request.arrived = now
         request.key = self._keys[key] if key >= 0 else None
@@ -223,6 +231,12 @@ class Machine:
             self.cpus.run(request, now, cost, self._submitted)
         else:
             self._enter(request, now)
+
+    def _wait_for_room(self, row: Row) -> Row:
+        """Let time pass until a bio completes: memory is bounded, however far a trace outruns the device."""
+        while not self._pool:
+            self.clock.step()
+        return (self.clock.now, *row[1:])
 
     def _new_request(self) -> Request:
         self._requests += 1

@@ -6,11 +6,12 @@ A source that begins with ``assumption`` marks a number nobody published; every 
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
 
-ServiceShape = Literal["deterministic", "exponential"]
+ServiceShape = Literal["deterministic", "exponential", "empirical"]
 Placement = Literal["striped", "any"]
 
 
@@ -29,6 +30,31 @@ class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def is_assumption(self) -> bool:
         """Whether nobody published this number."""
         return self.source.startswith("assumption")
+
+
+class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A measured distribution: its quantile function at some percentages, straight between them.
+
+    Attributes:
+        points: (percent, ns), percentages rising from 0 to 100, ns never falling.
+        source: as of a ``Figure``.
+
+    Raises:
+        ValueError: points that are no quantile function.
+    """
+
+    points: tuple[tuple[float, int], ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        percents = [percent for percent, _ in self.points]
+        values = [ns for _, ns in self.points]
+        if len(percents) < 2 or (percents[0], percents[-1]) != (0, 100):
+            raise ValueError("quantiles begin at 0 and end at 100 percent")
+        if any(low >= high for low, high in pairwise(percents)):
+            raise ValueError("quantiles need rising percentages")
+        if values[0] < 0 or any(low > high for low, high in pairwise(values)):
+            raise ValueError("quantiles are times of 0 ns or more that never fall")
 
 
 class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -56,6 +82,9 @@ class Keyslots(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         evict_ns: one ``keyslot_evict``, lock held.
         program_on_cpu: the submitter's CPU is busy for the whole of it (MMIO or a secure-monitor call).
         per_data_unit_ns: cost of writing key and IV into a descriptor entry, per data unit (FMP).
+        drains_io: programming and evicting wait until no request of the device is in flight, and hold up new
+            ones meanwhile (Tensor's KDN).
+        drain_poll_ns: with ``drains_io``, the wait is checked at such intervals, so it is a multiple of this.
     """
 
     count: Figure
@@ -68,6 +97,8 @@ class Keyslots(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     per_data_unit_ns: Figure
     exclusive: bool = False
     program_on_cpu: bool = True
+    drains_io: bool = False
+    drain_poll_ns: Figure = Figure(0, "nothing is drained, so nothing waits for it")
 
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -103,6 +134,9 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         flush_ns, discard_ns: one such command, on one unit.
         capacity_bytes: size of the device.
         shape: distribution of a piece's service time around its mean.
+        read_quantiles, write_quantiles, flush_quantiles: with the shape ``empirical``, how the fixed part is
+            distributed, which ``read_ns``, ``write_ns``, ``flush_ns`` are then the mean of; an operation
+            without one takes its mean.
         placement: ``striped`` by address, or ``any`` idle unit (the textbook's c servers).
     """
 
@@ -117,6 +151,15 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     capacity_bytes: Figure
     shape: ServiceShape = "deterministic"
     placement: Placement = "striped"
+    read_quantiles: Quantiles | None = None
+    write_quantiles: Quantiles | None = None
+    flush_quantiles: Quantiles | None = None
+
+    def __post_init__(self) -> None:
+        if self.shape == "empirical" and not (
+            self.read_quantiles or self.write_quantiles or self.flush_quantiles
+        ):
+            raise ValueError('shape = "empirical" needs read_quantiles, write_quantiles or flush_quantiles')
 
 
 class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -18,21 +18,33 @@ from hwmodel.request import WRITE, Request
 _DRAWS: Final = 8192
 
 
+def _size_ns(nbytes: int, per_s: int) -> int:
+    return -(-nbytes * NS_PER_SECOND // per_s) if per_s else 0
+
+
+def _fixed_ns(facts: MediaFacts) -> dict[ReqOp, int]:
+    return {
+        ReqOp.READ: facts.read_ns.value,
+        ReqOp.WRITE: facts.write_ns.value,
+        ReqOp.FLUSH: facts.flush_ns.value,
+        ReqOp.DISCARD: facts.discard_ns.value,
+        ReqOp.SECURE_ERASE: facts.discard_ns.value,
+        ReqOp.WRITE_ZEROES: facts.discard_ns.value,
+    }
+
+
+def _rates_per_s(facts: MediaFacts) -> dict[ReqOp, int]:
+    return {ReqOp.READ: facts.read_per_s.value, ReqOp.WRITE: facts.write_per_s.value}
+
+
 class ServiceTimes:
-    """Service time of a piece by operation and size; drawn per piece when the shape is not deterministic."""
+    """Service time of a piece by operation and size; drawn per piece when the shape is exponential."""
 
     __slots__ = ("_draws", "_exponential", "_fixed", "_means", "_rate", "_rng")
 
     def __init__(self, facts: MediaFacts, rng: np.random.Generator) -> None:
-        self._fixed = {
-            ReqOp.READ: facts.read_ns.value,
-            ReqOp.WRITE: facts.write_ns.value,
-            ReqOp.FLUSH: facts.flush_ns.value,
-            ReqOp.DISCARD: facts.discard_ns.value,
-            ReqOp.SECURE_ERASE: facts.discard_ns.value,
-            ReqOp.WRITE_ZEROES: facts.discard_ns.value,
-        }
-        self._rate = {ReqOp.READ: facts.read_per_s.value, ReqOp.WRITE: facts.write_per_s.value}
+        self._fixed = _fixed_ns(facts)
+        self._rate = _rates_per_s(facts)
         self._means: dict[tuple[int, int], int] = {}
         self._exponential = facts.shape == "exponential"
         self._rng = rng
@@ -42,8 +54,7 @@ class ServiceTimes:
         """Mean service time of one piece."""
         mean = self._means.get((op, nbytes))
         if mean is None:
-            rate = self._rate.get(ReqOp(op), 0)
-            mean = self._fixed[ReqOp(op)] + (-(-nbytes * NS_PER_SECOND // rate) if rate else 0)
+            mean = self._fixed[ReqOp(op)] + _size_ns(nbytes, self._rate.get(ReqOp(op), 0))
             self._means[op, nbytes] = mean
         return mean
 
@@ -57,6 +68,45 @@ class ServiceTimes:
         return round(mean * self._draws.pop())
 
 
+class EmpiricalTimes:
+    """Service time of a piece whose fixed part follows a measured distribution.
+
+    The part that grows with the size is added to it.  An operation without a distribution takes its mean.
+    """
+
+    __slots__ = ("_draws", "_fixed", "_rate", "_rng", "_sizes", "_tables")
+
+    def __init__(self, facts: MediaFacts, rng: np.random.Generator) -> None:
+        measured = {
+            ReqOp.READ: facts.read_quantiles,
+            ReqOp.WRITE: facts.write_quantiles,
+            ReqOp.FLUSH: facts.flush_quantiles,
+        }
+        self._tables = {
+            int(op): np.array(table.points, dtype=np.float64).T for op, table in measured.items() if table
+        }
+        self._fixed = {op: ns for op, ns in _fixed_ns(facts).items() if op not in self._tables}
+        self._rate = _rates_per_s(facts)
+        self._sizes: dict[tuple[int, int], int] = {}
+        self._rng = rng
+        self._draws: dict[int, list[int]] = {op: [] for op in self._tables}
+
+    def draw_ns(self, op: int, nbytes: int) -> int:
+        """Service time of the next piece."""
+        known = self._sizes.get((op, nbytes))
+        if known is None:
+            known = self._fixed.get(ReqOp(op), 0) + _size_ns(nbytes, self._rate.get(ReqOp(op), 0))
+            self._sizes[op, nbytes] = known
+        draws = self._draws.get(op)
+        if draws is None:
+            return known
+        if not draws:
+            percents, values = self._tables[op]
+            drawn = np.interp(self._rng.random(_DRAWS) * 100, percents, values)
+            draws = self._draws[op] = np.rint(drawn).astype(np.int64).tolist()
+        return known + draws.pop()
+
+
 class Media:
     """The units and when each is free."""
 
@@ -67,7 +117,8 @@ class Media:
         self._stripe = facts.stripe_bytes.value
         self._any = facts.placement == "any"
         self._free = [0] * self.units
-        self._draw_ns = ServiceTimes(facts, rng).draw_ns
+        times = EmpiricalTimes(facts, rng) if facts.shape == "empirical" else ServiceTimes(facts, rng)
+        self._draw_ns = times.draw_ns
 
     def serve(self, request: Request, now: int) -> int:
         """Reserve the units ``request`` needs; when it will be done.

@@ -114,6 +114,7 @@ def build(scenario: Scenario, *, named_files: bool = False) -> Model:
             max_segments=scenario.block.max_segments,
         ),
         fallback_holds_slot=kernel_profile(scenario.run.kernel).slot_held_during_submit,
+        max_in_flight=scenario.run.max_in_flight,
         plane=plane,
     )
     capacity = device.media.capacity_bytes.value

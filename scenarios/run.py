@@ -163,6 +163,9 @@ def _key_ops(model: Model) -> dict[str, tuple[int, int]]:
 
 
 def _notes(model: Model) -> Iterable[str]:
+    if late := model.machine.clock.late:
+        most = model.scenario.run.max_in_flight
+        yield f"the device could not keep up: {late} bios arrived late, behind {most} in flight"
     plane = model.plane
     if plane is None:
         return

@@ -117,10 +117,11 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         payload: ``verify`` really encrypts, stores, decrypts and compares every data unit.
         pace: a trace's own arrival times, or as fast as ``queue_depth`` allows.
         queue_depth: bios outstanding at once in a closed loop (per job); 0 is an open loop.
+        max_in_flight: bios in the system at most; arrivals of an open loop beyond it come late, and are counted.
         kernel: era of the block layer.
         warmup: bios left out of the statistics at the start.
         time_scale: recorded gaps are multiplied by this.
-        batch_bytes: data encrypted at once with ``payload = "verify"``; 0 processes each bio when it completes,
+        batch_bytes: data encrypted at once with ``payload = "verify"``; 0 processes each bio as it completes,
             which gives the same bytes, slower.
     """
 
@@ -128,6 +129,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     payload: Payload = "none"
     pace: Pace = "recorded"
     queue_depth: int = 0
+    max_in_flight: int = 1 << 16
     kernel: str = "7.3"
     warmup: int = 0
     time_scale: float = 1.0

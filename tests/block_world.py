@@ -18,7 +18,7 @@ from blkcrypto.block.device import BlockDevice, Disk
 from blkcrypto.block.era import kernel_profile
 from blkcrypto.block.fallback import Fallback
 from blkcrypto.block.init_key import init_key
-from blkcrypto.block.kernel import Kernel
+from blkcrypto.block.kernel import SPLIT_BIOS, Kernel
 from blkcrypto.block.key import BlkCryptoKey, ConfigFlags, CryptoModeNum, KeyType
 from blkcrypto.block.limits import QueueLimits
 from blkcrypto.block.mempool import Grant, plenty
@@ -168,6 +168,7 @@ class World:
         memory: Grant = plenty,
         ctx_reserve: int = 128,
         rq_ctx_reserve: int | None = None,
+        split_reserve: int = SPLIT_BIOS,
         choose: Callable[[int], int] = lambda _n: 0,
         built: bool = True,
     ) -> None:
@@ -184,6 +185,7 @@ class World:
         self.loop = RunLoop(self.let_a_device_work, choose)
         self.disks: list[MemoryDisk] = []
         self._address = 1 << 20
+        self._split_reserve = split_reserve
         self.limits = limits or QueueLimits(page_bytes=page_bytes)
         if built:
             (fallback or plain_fallback)(self.kernel, self.loop)
@@ -209,7 +211,14 @@ class World:
             kernel = self.kernel
             profile = CryptoProfile(name, slots, native, driver, era=kernel.era, warn=kernel.warn)
         queue = RequestQueue(
-            self.kernel, name, self.limits, driver, depth=depth, scheduler=scheduler, profile=profile
+            self.kernel,
+            name,
+            self.limits,
+            driver,
+            depth=depth,
+            scheduler=scheduler,
+            profile=profile,
+            split_reserve=self._split_reserve,
         )
         driver.queue = queue
         self.disks.append(driver)
@@ -274,6 +283,7 @@ class World:
         """
         size = data if isinstance(data, int) else len(data)
         lengths = [*layout]
+        assert sum(lengths) <= size
         if sum(lengths) < size:
             lengths.append(size - sum(lengths))
         vecs, done = [], 0

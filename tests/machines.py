@@ -137,6 +137,7 @@ def machine(
     fallback_holds_slot: bool = True,
     scheduler: SchedulerName = "none",
     limits: QueueLimits | None = None,
+    max_in_flight: int = 1 << 16,
 ) -> Machine:
     return Machine(
         facts,
@@ -148,6 +149,7 @@ def machine(
         fallback_holds_slot=fallback_holds_slot,
         scheduler=scheduler,
         limits=limits,
+        max_in_flight=max_in_flight,
     )
 
 

@@ -196,7 +196,7 @@ MISTAKES = [
     (["replay", "t", "--device", "ufs31"], "did you mean 'ufs31-ice-raw'"),
     (["replay", "t", "--design", "fscrypt"], "--design"),
     (["replay", "t", "--keys", "rwa"], "hw-wrapped"),
-    (["replay", "t", "--program-time", "80"], "80us"),
+    (["replay", "t", "--program-time", "80"], "time unit"),
     (["replay", "t", "--data-unit-size", "4x"], "suffix"),
     (["compare", "mm1"], "--vary"),
     (["compare", "mm1", "--vary", "seed"], "KEY=V1,V2"),

@@ -21,16 +21,18 @@ from blkcrypto.fs.fscrypt.key_args import (
     parse_remove_arg,
     parse_status_arg,
 )
+from blkcrypto.fs.fscrypt.key_entry import (
+    KeyStatus,
+    MasterKeyEntry,
+    NoSuchMasterKey,
+    RemovalFlags,
+    StatusFlags,
+)
 from blkcrypto.fs.fscrypt.keyring import (
     AddKeyArgInvalid,
     FsKeyring,
-    KeyStatus,
-    MasterKeyEntry,
     NoClaim,
-    NoSuchMasterKey,
     NotPermitted,
-    RemovalFlags,
-    StatusFlags,
     WrappedKeysUnavailable,
 )
 from blkcrypto.fs.fscrypt.keysetup import KeySetup

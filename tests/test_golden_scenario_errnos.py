@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.fscrypt_world import GOLDEN, needs_golden
-from tests.golden_scenarios import NOT_EXPRESSED, play_scenario
+from tests.golden_player import NOT_EXPRESSED
+from tests.golden_scenarios import play_scenario
 
 CHANCE = "whether a wrong key gives possible names is chance"
 

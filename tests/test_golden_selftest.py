@@ -28,8 +28,9 @@ def one_case(tmp_path: Path) -> Path:
     (tmp_path / "vectors").mkdir()
     (tmp_path / "dm").mkdir()
     shutil.copyfile(GOLDEN / "vectors/fscrypt-vectors.json", tmp_path / "vectors/fscrypt-vectors.json")
-    for name in ("dm.json", "dm.bin"):
-        shutil.copyfile(GOLDEN / "dm" / name, tmp_path / "dm" / name)
+    (tmp_path / "errno").mkdir()
+    for name in ("dm/dm.json", "dm/dm.bin", "errno/errno-6.18.json.gz", "errno/errno-7.2.json.gz"):
+        shutil.copyfile(GOLDEN / name, tmp_path / name)
     (tmp_path / "index.json").write_text(json.dumps([{"index": CASE}]))
     return tmp_path
 

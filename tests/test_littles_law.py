@@ -41,3 +41,14 @@ def test_arrival_rate_times_latency_is_what_a_random_observer_counts() -> None:
     batches = counts[: len(counts) // 100 * 100].reshape(-1, 100).mean(axis=1)
     error = 3 * batches.std(ddof=1) / math.sqrt(len(batches))
     assert abs(counts.mean() - littles) < error
+
+
+def test_an_overloaded_open_loop_holds_a_bounded_number_of_bios_and_counts_late_arrivals() -> None:
+    measure = Measure()
+    run = machine(device(units=1, tags=4), [], measure, max_in_flight=10)
+    run.run((row * US, row, READ, row * 8, 4096, -1, 0, 0) for row in range(1000))
+    # One unit serves 100 us each; the eleventh bio waits for the first completion, as do all that follow.
+    assert run.clock.late == 990
+    assert measure.bios == 1000
+    assert measure.directions()["all"].lat_ns.max == 10 * 100 * US
+    assert run.clock.now == 1000 * 100 * US

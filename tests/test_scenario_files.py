@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Protocol, Unpack
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blkcrypto.base.errors import BadInput
-from hwmodel.device import Device
+from hwmodel.device import Device, Keyslots, Media
+from scenarios import schema
 from scenarios.check import Refused
+from scenarios.layout import Layout
 from scenarios.load import (
     ReplayOptions,
     load_device,
@@ -229,6 +233,10 @@ MISTAKES = [
     ("layout.extent_bytes=1000", "multiple of keys.data_unit_size"),
     ("layout=5", "expected a table"),
     ("run.seed=-1", "out of range"),
+    ("limit=-1", "out of range"),
+    ("limit=0", "nothing to run"),
+    ("limit=1.5", "expected int"),
+    ("max_segments=0", "out of range"),
     ("run.kernel=newest", "kernel version"),
     ("run.payload=true", "expected str"),
     ("workload.read_share=1.5", "0 to 1"),
@@ -241,6 +249,8 @@ MISTAKES = [
     ("keys.data_unit_size=1000", "EINVAL"),
     ("faults.flips=[{byte=1}]", "verify"),
     ("vary=3", "expected a table"),
+    ("device.keywrap.import=1ms", "has no keywrap"),
+    ("device.keyslots=5", "expected a table"),
     ("keyslots", "KEY=VALUE"),
 ]
 
@@ -344,3 +354,63 @@ def test_the_time_of_programming_is_that_of_the_keys_type() -> None:
 
 def test_a_wrong_option_is_named() -> None:
     assert refusal(replayed, design="none-such").startswith("--design: ")
+
+
+FIELDS = [
+    f"{section}.{name}"
+    for section, struct in (
+        ("workload", schema.Workload),
+        ("layout", schema.Layout),
+        ("keys", schema.Keys),
+        ("run", schema.Run),
+        ("faults", schema.Faults),
+        ("device", Device),
+        ("device.media", Media),
+        ("device.keyslots", Keyslots),
+    )
+    for name in struct.__struct_fields__
+]
+VALUES = [
+    "0",
+    "-1",
+    "1",
+    "3",
+    "0.5",
+    "nan",
+    "inf",
+    "-inf",
+    "1e400",
+    "true",
+    "''",
+    "x",
+    "4k",
+    "80us",
+    "1MB/s",
+    "1979-05-27",
+    "9223372036854775808",
+    "99999999999999999999999",
+    "[]",
+    "[1]",
+    "['4k','x']",
+    "[['4k','x']]",
+    "[[1,nan]]",
+    "[{}]",
+    "[{byte=1,mask=0}]",
+    "{}",
+    "{value=1}",
+    "{value='x'}",
+    "{source=1}",
+    "'\\u0000'",
+]
+
+
+@given(changes=st.lists(st.tuples(st.sampled_from(FIELDS), st.sampled_from(VALUES)), min_size=1, max_size=3))
+def test_whatever_is_set_the_answer_is_a_scenario_or_one_line(changes: list[tuple[str, str]]) -> None:
+    sets = [f"{key}={value}" for key, value in changes]
+    message = ""
+    try:
+        scenario = load_scenario("keyslot-contention", sets=sets)
+        Layout.build(scenario.layout, scenario.device.media.capacity_bytes.value, 1)
+    except BadInput as error:
+        message = str(error)
+    assert "\n" not in message

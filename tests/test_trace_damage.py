@@ -3,6 +3,7 @@
 One small sample per format, from its published definition, is damaged in every way hypothesis can think of.
 """
 
+import gzip
 import re
 import struct
 from pathlib import Path
@@ -206,3 +207,51 @@ def test_any_text_is_an_error_of_ours_or_a_trace(tmp_path: Path, text: str) -> N
     for name in (None, *FORMATS):
         found = outcome(path, name)
         assert isinstance(found, list) or found.where
+
+
+def test_a_bad_record_in_the_middle_is_named_or_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    sample = bytearray(BINARY_SAMPLES["vscsi1"])
+    sample[32 + 15] = 7  # high byte of the second record's version
+    path.write_bytes(sample)
+    with pytest.raises(TraceError) as raised:
+        rows_of(open_trace(path, format="vscsi1"))
+    assert raised.value.where == f"{path}: record 2, byte 32"
+
+    reader = open_trace(path, format="vscsi1", skip_bad_lines=True)
+    assert [row[2] for row in rows_of(reader)] == [100, 102, 103]
+    assert reader.counts["bad_lines"] == 1
+
+
+def test_a_lost_magic_number_ends_a_blktrace_file(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    sample = bytearray(BINARY_SAMPLES["blktrace"])
+    sample[2 * 51] ^= 0xFF  # a record is 48 bytes and 3 of payload
+    path.write_bytes(sample)
+    with pytest.raises(TraceError, match=r"trace: record 3, byte 102: the record's magic number is wrong"):
+        rows_of(open_trace(path))
+
+
+@pytest.mark.parametrize("name", BINARY_SAMPLES)
+def test_a_compressed_binary_trace_that_breaks_off_keeps_its_whole_records(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "trace"
+    sample = BINARY_SAMPLES[name] * 20_000
+    data = gzip.compress(sample)
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(TraceError, match="the gzip stream is damaged or cut off"):
+        rows_of(open_trace(path, format=name))
+
+    reader = open_trace(path, format=name, skip_bad_lines=True)
+    found = rows_of(reader)
+
+    assert 0 < len(found) < 80_000
+    assert reader.counts["damaged_stream"] >= 1
+
+
+def test_a_column_of_many_unknown_operations_is_all_bad_lines(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    path.write_text("".join(f"{i},op{i},{i * 512},512\n" for i in range(50)) + "50,W,512,512\n")
+    columns = "time=1:s,op=2,offset=3:bytes,size=4:bytes"
+    reader = open_trace(path, columns=columns, skip_bad_lines=True)
+    assert len(rows_of(reader)) == 1
+    assert reader.counts["bad_lines"] == 50

@@ -300,3 +300,13 @@ def test_blktrace_records_of_both_versions_and_byte_orders(tmp_path: Path, order
         "other_ops": 1,
         "reordered": 1,
     }
+
+
+@needs_public
+def test_a_blktrace_file_of_many_blocks_reads_as_record_by_record(tmp_path: Path) -> None:
+    once = plain("blktrace-viewer-sample.blktrace.0.xz")
+    path = tmp_path / "trace"
+    path.write_bytes(once * 7)  # 2.4 MB, so records lie across the borders of blocks
+    with open_trace(path, sort_window=0) as reader:
+        sectors = [sector for batch in reader.batches() for sector in batch.sector.tolist()]
+    assert sectors == [row[2] for row in oracle.blktrace(once)] * 7

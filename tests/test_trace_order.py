@@ -131,3 +131,11 @@ def test_sorting_in_a_window_is_a_stable_sort_when_nothing_is_further_from_its_p
 
     expected = sorted(zip(times, sectors.tolist(), strict=True), key=lambda pair: pair[0])
     assert list(zip(out.time_ns.tolist(), out.sector.tolist(), strict=True)) == expected
+
+
+def test_volumes_with_long_names_are_told_apart(tmp_path: Path) -> None:
+    names = ["a-very-long-name-0", "a-very-long-name-1", "short"]
+    lines = [f"{index},R,0,512,{names[index % 3]}" for index in range(7)]
+    reader = open_trace(write(tmp_path, *lines), columns=COLUMNS, volume=names[1])
+    assert [row[0] for row in rows_of(reader)] == [0, 3]
+    assert reader.volumes == {names[0]: 3, names[1]: 2, names[2]: 2}

@@ -14,13 +14,13 @@ from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.fs.fscrypt.caller import ROOT, Caller
 from blkcrypto.fs.fscrypt.inherit import InodeKind
 from blkcrypto.fs.fscrypt.key_args import AddKeyArg, KeySpecifier, KeySpecType
-from blkcrypto.fs.fscrypt.keyring import KeyStatus, RemovalFlags
+from blkcrypto.fs.fscrypt.key_entry import KeyStatus, RemovalFlags
 from blkcrypto.fs.fscrypt.policy import Policy, PolicyFlags, parse_context
 from blkcrypto.fs.fscrypt.process_keys import PayloadInvalid, logon_payload
 from blkcrypto.fs.smallfs import file as files
 from blkcrypto.fs.smallfs import ioctls, namei
 from blkcrypto.fs.smallfs.mount import Mount
-from blkcrypto.fs.smallfs.namei import RenameFlags
+from blkcrypto.fs.smallfs.rename import RenameFlags, rename
 from blkcrypto.fs.smallfs.store import SoftwareStore
 from tests.fscrypt_world import RAW, SHORT_RAW
 from tests.small_world import ANY_IDENTIFIER, add_key, encrypted_dir, new_mount, read, set_policy, write
@@ -141,16 +141,16 @@ def test_generic_398_one_policy_in_each_encrypted_directory(mount: Mount) -> Non
     for special in ("fifo", "other"):
         namei.create(mount, f"plain/{special}", InodeKind.SPECIAL)
     for item in ("file", "dir"):
-        refused(errno.EXDEV, namei.rename, mount, f"one/{item}", f"two/{item}2")
-        refused(errno.EXDEV, namei.rename, mount, f"plain/{item}", f"one/{item}2")
-        refused(errno.EXDEV, namei.rename, mount, f"one/{item}", f"two/{item}", RenameFlags.EXCHANGE)
-        refused(errno.EXDEV, namei.rename, mount, f"plain/{item}", f"one/{item}", RenameFlags.EXCHANGE)
+        refused(errno.EXDEV, rename, mount, f"one/{item}", f"two/{item}2")
+        refused(errno.EXDEV, rename, mount, f"plain/{item}", f"one/{item}2")
+        refused(errno.EXDEV, rename, mount, f"one/{item}", f"two/{item}", RenameFlags.EXCHANGE)
+        refused(errno.EXDEV, rename, mount, f"plain/{item}", f"one/{item}", RenameFlags.EXCHANGE)
     refused(errno.EXDEV, namei.link, mount, "one/file", "two/hard")
     refused(errno.EXDEV, namei.link, mount, "plain/file", "one/hard")
-    namei.rename(mount, "plain/fifo", "one/fifo")
-    namei.rename(mount, "plain/other", "two/other")
-    namei.rename(mount, "one/fifo", "two/other", RenameFlags.EXCHANGE)
-    namei.rename(mount, "one/file", "plain/moved")
+    rename(mount, "plain/fifo", "one/fifo")
+    rename(mount, "plain/other", "two/other")
+    rename(mount, "one/fifo", "two/other", RenameFlags.EXCHANGE)
+    rename(mount, "one/file", "plain/moved")
 
 
 def test_generic_399_zeroes_leave_no_pattern_on_the_medium() -> None:
@@ -180,9 +180,9 @@ def test_generic_419_rename_without_the_key(mount: Mount) -> None:
     write(mount, "d/two", b"2")
     locked = remount(mount)
     one, two = (f"d/{name.decode()}" for name in names(locked, "d"))
-    refused(errno.ENOKEY, namei.rename, locked, one, two)
-    refused(errno.ENOKEY, namei.rename, locked, one, two, RenameFlags.EXCHANGE)
-    refused(errno.ENOKEY, namei.rename, locked, one, "d/three")
+    refused(errno.ENOKEY, rename, locked, one, two)
+    refused(errno.ENOKEY, rename, locked, one, two, RenameFlags.EXCHANGE)
+    refused(errno.ENOKEY, rename, locked, one, "d/three")
 
 
 def test_generic_421_revoking_a_process_key_leaves_open_files_alone(mount: Mount) -> None:

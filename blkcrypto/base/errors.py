@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import ClassVar
 
 
+_LINUX_NAMES = {_errno.EOPNOTSUPP: "EOPNOTSUPP", _errno.EAGAIN: "EAGAIN", _errno.EDEADLK: "EDEADLK"}
+
+
 class BlkCryptoError(Exception):
     """An error that Linux reports as an errno.  ``errno`` is positive, as in ``<errno.h>``."""
 
@@ -17,8 +20,8 @@ class BlkCryptoError(Exception):
 
     @property
     def errno_name(self) -> str:
-        """``EINVAL`` and its like."""
-        return _errno.errorcode[self.errno]
+        """``EINVAL`` and its like, spelt as Linux does where a number has two names."""
+        return _LINUX_NAMES.get(self.errno) or _errno.errorcode[self.errno]
 
     def __str__(self) -> str:
         return f"{super().__str__()} [{self.errno_name}]"

@@ -100,6 +100,8 @@ class BatchCipher:
         count, data_unit_size = src.shape
         kernel = self._kernel
         kernel.check_data_unit(data_unit_size)
+        if not count:
+            return
         if self._threads == 1 or src.nbytes < 2 * kernel.part_bytes:
             kernel.crypt(ivs, 0, src, out, encrypt=encrypt)
             return

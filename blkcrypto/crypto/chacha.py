@@ -70,7 +70,7 @@ def xchacha_streams(key: bytes, nonces: U8Array, nbytes: int, *, rounds: int) ->
     """
     units, blocks = len(nonces), -(-nbytes // BLOCK_BYTES)
     words = nonces.view("<u4")
-    subkeys = _hchacha(key, words[:, :4], rounds)
+    subkeys = hchacha(key, words[:, :4], rounds=rounds)
     state = scratch("chacha state", _WORDS, units * blocks * 4).view(np.uint32)
     per_unit = state.reshape(_WORDS, units, blocks)
     per_unit[:4] = _CONSTANTS[:, np.newaxis, np.newaxis]
@@ -87,8 +87,15 @@ def xchacha_streams(key: bytes, nonces: U8Array, nbytes: int, *, rounds: int) ->
     return stream
 
 
-def _hchacha(key: bytes, nonce_words: U32Array, rounds: int) -> U32Array:
-    """HChaCha: ``uint32[8, n]`` subkeys from the first 16 nonce bytes, without the final addition."""
+def hchacha(key: bytes, nonce_words: U32Array, *, rounds: int) -> U32Array:
+    """HChaCha: a subkey from the first 16 bytes of each nonce; there is no final addition.
+
+    Args:
+        nonce_words: ``uint32[n, 4]``.
+
+    Returns:
+        ``uint32[8, n]``.
+    """
     state = np.empty((_WORDS, len(nonce_words)), dtype=np.uint32)
     state[:4] = _CONSTANTS[:, np.newaxis]
     state[4:12] = np.frombuffer(key, dtype="<u4")[:, np.newaxis]

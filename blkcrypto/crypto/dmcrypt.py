@@ -111,7 +111,9 @@ def parse_spec(text: str) -> CipherSpec:
 def _checked_iv_mode(iv_mode: str | None, algorithm: str) -> str:
     if iv_mode is None and algorithm.startswith("ecb("):
         return "null"
-    if iv_mode != "eboiv" and iv_mode not in IV_GENERATORS:
+    if iv_mode == "eboiv" and algorithm != "cbc(aes)":
+        raise BadCipherSpec(f"eboiv encrypts IVs with the key of cbc(aes), not of {algorithm}")
+    if iv_mode is None or (iv_mode != "eboiv" and iv_mode not in IV_GENERATORS):
         named = "no IV mode" if iv_mode is None else f"unknown IV mode {iv_mode!r}"
         raise BadCipherSpec(f"{named}: use one of {', '.join(IV_GENERATORS)}, eboiv, essiv:sha256")
     return iv_mode

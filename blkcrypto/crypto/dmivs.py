@@ -61,9 +61,11 @@ class Eboiv:
         self._unit_bytes = unit_bytes
 
     def __call__(self, sectors: U64Array, iv_bytes: int) -> U8Array:
+        """As an entry of ``IV_GENERATORS``."""
         ivs = _little(sectors * np.uint64(self._unit_bytes), iv_bytes)
         self._cipher.encrypt(ivs.reshape(-1), ivs.reshape(-1))
         return ivs
 
     def wipe(self) -> None:
+        """Drop the key."""
         self._cipher.wipe()

@@ -1,5 +1,6 @@
 """The IVs of a batch: given one by one, or those of consecutive DUNs, made when they are needed."""
 
+from operator import index
 from typing import Final, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ class Ivs(Protocol):
     def rows(self, start: int, stop: int) -> U8Array:
         """``uint8[stop - start, iv_bytes]``, C-contiguous."""
 
-    def one(self, index: int) -> bytes:
+    def one(self, unit: int) -> bytes:
         """``iv_bytes`` bytes."""
 
 
@@ -34,29 +35,35 @@ class IvRows:
         """A view."""
         return self._array[start:stop]
 
-    def one(self, index: int) -> bytes:
-        """A copy of row ``index``."""
-        iv: bytes = self._array[index].tobytes()
+    def one(self, unit: int) -> bytes:
+        """A copy of row ``unit``."""
+        iv: bytes = self._array[unit].tobytes()
         return iv
 
 
 class IvRun:
-    """IVs of the DUNs from ``first_dun`` on."""
+    """IVs of the DUNs from ``first_dun`` on, which wrap at 2**256.
+
+    Raises:
+        ValueError: ``first_dun`` is not a DUN.
+    """
 
     __slots__ = ("_first_dun", "_iv_bytes", "_iv_mask")
 
     def __init__(self, first_dun: int, iv_bytes: int) -> None:
-        self._first_dun = first_dun
+        if not 0 <= first_dun < _MODULUS:
+            raise ValueError(f"a DUN is at least 0 and below 2**256, not {first_dun}")
+        self._first_dun = index(first_dun)
         self._iv_bytes = iv_bytes
         self._iv_mask = (1 << (8 * iv_bytes)) - 1
 
     def rows(self, start: int, stop: int) -> U8Array:
         """A new array."""
         if stop - start <= _FEW:
-            joined = b"".join(self.one(index) for index in range(start, stop))
+            joined = b"".join(self.one(unit) for unit in range(start, stop))
             return np.frombuffer(joined, dtype=np.uint8).reshape(-1, self._iv_bytes)
         return duns_to_ivs((self._first_dun + start) % _MODULUS, stop - start, iv_bytes=self._iv_bytes)
 
-    def one(self, index: int) -> bytes:
+    def one(self, unit: int) -> bytes:
         """The low ``iv_bytes`` bytes of the DUN, little-endian."""
-        return (self._first_dun + index & self._iv_mask).to_bytes(self._iv_bytes, "little")
+        return (self._first_dun + unit & self._iv_mask).to_bytes(self._iv_bytes, "little")

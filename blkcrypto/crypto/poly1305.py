@@ -24,13 +24,12 @@ _MOST_BLOCKS: Final = 128
 
 
 class PolyHash:
-    """One key; the matrix for the last number of blocks is kept."""
+    """One key; the matrix for the last number of blocks is kept.  Threads may share it."""
 
-    __slots__ = ("_blocks", "_matrix", "_r")
+    __slots__ = ("_matrix", "_r")
 
     def __init__(self, key: bytes) -> None:
         self._r = int.from_bytes(key, "little") & _CLAMP
-        self._blocks = 0
         self._matrix: U64Array = np.empty((_LIMBS, 0), dtype=np.uint64)
 
     def digests(self, blocks: U64Array) -> U64Array:
@@ -55,12 +54,12 @@ class PolyHash:
         """Drop the key and its powers."""
         self._r = 0
         self._matrix = np.empty((_LIMBS, 0), dtype=np.uint64)
-        self._blocks = 0
 
     def _powers(self, count: int) -> U64Array:
         """``uint64[5, 5 * count]``: limb i of the hash from limb j of block b, at column 5 * b + j."""
-        if count == self._blocks:
-            return self._matrix
+        kept = self._matrix
+        if kept.shape[1] == _LIMBS * count:
+            return kept
         matrix = np.empty((_LIMBS, _LIMBS * count), dtype=np.uint64)
         power = 1
         for block in range(count - 1, -1, -1):
@@ -70,7 +69,7 @@ class PolyHash:
                 for i in range(_LIMBS):
                     # 2**130 is 5: a product past the last limb comes back five times at the bottom.
                     matrix[i, _LIMBS * block + j] = limbs[i - j] if i >= j else 5 * limbs[i - j + _LIMBS]
-        self._blocks, self._matrix = count, matrix
+        self._matrix = matrix
         return matrix
 
 

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from blkcrypto.crypto.buffers import U64Array
+from blkcrypto.crypto.scratch import scratch
 
 #: Blocks whose tweaks differ by less than a byte shift; a data unit has a multiple of it.
 STREAMS: Final = 8
@@ -65,7 +66,7 @@ def extend_streams(first: U64Array, blocks: int) -> U64Array:
 
 
 class TweakExpander:
-    """Buffers and views for batches of one shape; belongs to one thread.
+    """Views of the working memory for batches of one shape; belongs to one thread.
 
     Args:
         units: data units in a batch.
@@ -74,12 +75,13 @@ class TweakExpander:
 
     def __init__(self, units: int, blocks: int) -> None:
         windows, words = blocks // STREAMS, stream_words(blocks)
-        self._streams = np.empty((STREAMS, units * words), dtype=np.uint64)
-        self._shifted_in = np.empty_like(self._streams)
-        self._top = np.empty((STREAMS, units, windows), dtype=np.uint8)
-        self._terms = np.empty((4, *self._top.shape), dtype=np.uint8)
-        self._byte0 = np.empty_like(self._top)
-        self.tweaks = np.empty((units, blocks * 2), dtype=np.uint64)
+        # Expanders of one thread share memory: what they make is used before the next one runs.
+        self._streams = scratch("tweak streams", STREAMS, units * words * 8).view(np.uint64)
+        self._shifted_in = scratch("tweak shifts", STREAMS, units * words * 8).view(np.uint64)
+        self._top = scratch("tweak tops", STREAMS, units, windows)
+        self._terms = scratch("tweak terms", 4, *self._top.shape)
+        self._byte0 = scratch("tweak byte 0", *self._top.shape)
+        self._tweaks = scratch("tweaks", units, blocks * _TWEAK_BYTES).view(np.uint64)
 
         lowest, stride = 8 * (words - 2), self._streams.strides[0]
         run, streams, steps = f"V{windows}", (STREAMS, units), (stride, 8 * words)
@@ -90,8 +92,8 @@ class TweakExpander:
         shape = (units, windows, STREAMS)
         self._windows = np.ndarray(shape, "V16", self._streams.data, lowest, (8 * words, -1, stride))
         self._byte0_by_block = self._byte0[:, :, ::-1].transpose(1, 2, 0)
-        self._blocks = self.tweaks.view("V16").reshape(shape)
-        self._blocks_byte0 = self.tweaks.view(np.uint8).reshape(*shape, _TWEAK_BYTES)[..., 0]
+        self._blocks = self._tweaks.view("V16").reshape(shape)
+        self._blocks_byte0 = self._tweaks.view(np.uint8).reshape(*shape, _TWEAK_BYTES)[..., 0]
 
     def expand(self, bits: U64Array) -> U64Array:
         """Tweaks of all blocks.
@@ -100,7 +102,7 @@ class TweakExpander:
             bits: what ``extend_streams`` returned, or a part of it that starts one word before a data unit.
 
         Returns:
-            ``uint64[units, 2 * blocks]``, valid until the next call.
+            ``uint64[units, 2 * blocks]``, valid until the next call of any expander of this thread.
         """
         # What a data unit's lowest word takes in from its neighbour's highest lies below every window.
         np.left_shift(bits[1:], _UP, out=self._streams)
@@ -109,7 +111,7 @@ class TweakExpander:
         self._make_byte0()
         np.copyto(self._blocks, self._windows)
         np.copyto(self._blocks_byte0, self._byte0_by_block)
-        return self.tweaks
+        return self._tweaks
 
     def _make_byte0(self) -> None:
         """Byte 0 of each window: the stream's byte, without the upper bits of top byte * 0x87."""

@@ -17,13 +17,16 @@ from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.crypto.blockcipher import BLOCK_BYTES, Algorithm, BlockCipher
 from blkcrypto.crypto.buffers import U8Array, U64Array, WrongDataUnitSize, word_aligned
 from blkcrypto.crypto.ivs import Ivs
+from blkcrypto.crypto.scratch import scratch
 from blkcrypto.crypto.single import CONTEXT_NS, PerUnit
 from blkcrypto.crypto.tweaks import STREAMS, TweakExpander, extend_streams, stream_words
 
 # Data, tweaks and output of a chunk stay in the cache, while numpy's fixed cost per call is spread.  Long
 # calls also keep threads from queueing for the interpreter lock.
 _CHUNK_BYTES: Final = 1 << 21
-_GROUP_BYTES: Final = BLOCK_BYTES * STREAMS
+
+# Shapes whose expanders each thread keeps: they are views, and cheaper to keep than to make.
+_SHAPES: Final = 64
 
 # When a batch pays against a context for each data unit, by measured costs.
 _BATCH_NS: Final = 25_000  # numpy's calls, per batch
@@ -38,16 +41,19 @@ class WeakKey(BlkCryptoError):
 
 
 class _Expanders(threading.local):
-    """The tweak buffers of each thread, for the last shape it used."""
+    """The tweak expanders of each thread, for the shapes it made last."""
 
     def __init__(self) -> None:
-        self.shape = (0, 0)
-        self.expander: TweakExpander | None = None
+        self.by_shape: dict[tuple[int, int], TweakExpander] = {}
 
     def get(self, units: int, blocks: int) -> TweakExpander:
-        if self.expander is None or self.shape != (units, blocks):
-            self.shape, self.expander = (units, blocks), TweakExpander(units, blocks)
-        return self.expander
+        shape = (units, blocks)
+        found = self.by_shape.get(shape)
+        if found is None:
+            found = self.by_shape[shape] = TweakExpander(units, blocks)
+            if len(self.by_shape) > _SHAPES:
+                del self.by_shape[next(iter(self.by_shape))]
+        return found
 
 
 _expanders = _Expanders()
@@ -58,7 +64,7 @@ class XtsKernel:
 
     __slots__ = ("_data", "_single", "_tweak")
 
-    part_bytes = 1 << 20
+    part_bytes = 1 << 21
 
     def __init__(self, algorithm: Algorithm, key: bytes) -> None:
         half = len(key) // 2
@@ -74,11 +80,11 @@ class XtsKernel:
         )
 
     def check_data_unit(self, data_unit_size: int) -> None:
-        """At least one block; without OpenSSL's XTS only whole groups of blocks."""
+        """At least one block; only whole blocks for ciphers that OpenSSL has no XTS of (SM4, AES-192)."""
         if data_unit_size < BLOCK_BYTES:
             raise WrongDataUnitSize(f"XTS takes data units of 16 bytes and more, not {data_unit_size}")
-        if self._single is None and data_unit_size % _GROUP_BYTES:
-            raise WrongDataUnitSize(f"this cipher takes multiples of 128 bytes, not {data_unit_size}")
+        if self._single is None and data_unit_size % BLOCK_BYTES:
+            raise WrongDataUnitSize(f"this cipher takes whole 16-byte blocks, not {data_unit_size} bytes")
 
     def crypt(self, ivs: Ivs, first: int, src: U8Array, out: U8Array, *, encrypt: bool) -> None:
         """See ``Kernel.crypt``."""
@@ -88,13 +94,13 @@ class XtsKernel:
             return
         tweaks = ivs.rows(first, first + units).copy()
         self._tweak.encrypt(tweaks.reshape(-1), tweaks.reshape(-1))
-        blocks = size // BLOCK_BYTES
+        blocks = -(-size // (BLOCK_BYTES * STREAMS)) * STREAMS
         bits, words = extend_streams(tweaks.view(np.uint64), blocks), stream_words(blocks)
         step = max(1, _CHUNK_BYTES // size)
         for start in range(0, units, step):
             stop = min(start + step, units)
             mask = _expanders.get(stop - start, blocks).expand(bits[start * words : stop * words + 1])
-            self._mask_and_run(mask, src[start:stop], out[start:stop], encrypt=encrypt)
+            self._mask_and_run(mask[:, : size // 8], src[start:stop], out[start:stop], encrypt=encrypt)
 
     def wipe(self) -> None:
         """Drop both keys and their contexts."""
@@ -104,8 +110,8 @@ class XtsKernel:
             self._single.wipe()
 
     def _mask_and_run(self, mask: U64Array, src: U8Array, out: U8Array, *, encrypt: bool) -> None:
-        # numpy XORs 64-bit words quickly only where they are aligned; else the chunk moves to aligned memory.
-        work = out if word_aligned(out) else np.empty(src.shape, dtype=np.uint8)
+        # numpy XORs 64-bit words quickly only where they are aligned; else the chunk moves to where they are.
+        work = out if word_aligned(out) else scratch("xts chunk", *src.shape)
         words = work.view(np.uint64)
         if word_aligned(src):
             np.bitwise_xor(src.view(np.uint64), mask, out=words)
@@ -123,7 +129,7 @@ class XtsKernel:
 
 
 def _batch_pays(units: int, size: int) -> bool:
-    if size % _GROUP_BYTES:
-        return False
+    if size % BLOCK_BYTES:
+        return False  # ciphertext stealing
     saved = units * (CONTEXT_NS - size * _MASK_NS_PER_KIB // 1024)
     return saved > _BATCH_NS + _BATCH_NS_PER_WORD * stream_words(size // BLOCK_BYTES)

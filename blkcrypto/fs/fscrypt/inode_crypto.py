@@ -21,7 +21,8 @@ from blkcrypto.fs.fscrypt.derive import AnyMasterKey, check_master_key
 from blkcrypto.fs.fscrypt.filesystem import FileSystem
 from blkcrypto.fs.fscrypt.inherit import InodeKind
 from blkcrypto.fs.fscrypt.key_args import KeySpecifier
-from blkcrypto.fs.fscrypt.keyring import FsKeyring, MasterKeyEntry
+from blkcrypto.fs.fscrypt.key_entry import MasterKeyEntry
+from blkcrypto.fs.fscrypt.keyring import FsKeyring
 from blkcrypto.fs.fscrypt.keysetup import KeySetup
 from blkcrypto.fs.fscrypt.modes import FscryptMode, ModeNum
 from blkcrypto.fs.fscrypt.names import NameCipher

@@ -87,7 +87,7 @@ class KeySetup:
         )
         self._shared_data_unit = None if first_data_unit_size_wins else self.data_unit_bits
         self._live: dict[int, BlkCryptoKey] = {}
-        self._seen: set[int] = set()
+        self._forgotten: set[int] = set()
         self._hashed_inos: dict[int, int] = {}
 
     def contents_key(self, ino: int, nonce: bytes) -> BlkCryptoKey:
@@ -107,12 +107,14 @@ class KeySetup:
             else:
                 key = self._shared_key()
             self._live[ino] = key
-            self._seen.add(ino)
+            self._forgotten.discard(ino)
         return key
 
     def forget(self, ino: int) -> BlkCryptoKey | None:
         """The inode left the cache.  Its own key, which every device must now evict; None if shared."""
         key = self._live.pop(ino, None)
+        if key is not None:
+            self._forgotten.add(ino)
         self._hashed_inos.pop(ino, None)
         return key if self.scheme is IvScheme.PER_FILE_KEY else None
 
@@ -163,7 +165,7 @@ class KeySetup:
         own = len(set(map(id, self._live.values())))
         return KeyCosts(
             derivations=self.master_key.derivations,
-            on_disk_bytes=len(self._seen) * context_bytes(self.policy),
+            on_disk_bytes=(len(self._live) + len(self._forgotten)) * context_bytes(self.policy),
             in_memory_bytes=len(self._live) * INODE_INFO_BYTES + own * BLK_CRYPTO_KEY_BYTES,
         )
 

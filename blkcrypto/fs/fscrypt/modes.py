@@ -56,7 +56,7 @@ _ROWS = (
     FscryptMode(ModeNum.AES_256_HCTR2, "AES-256-HCTR2", 32, 32, 32),
 )
 
-FSCRYPT_MODES: Final = {row.number: row for row in _ROWS}
+FSCRYPT_MODES: Final[dict[int, FscryptMode]] = {row.number: row for row in _ROWS}
 
 VALID_PAIRS_V1: Final = frozenset(
     {

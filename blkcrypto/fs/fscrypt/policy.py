@@ -66,6 +66,14 @@ class IvScheme(enum.Enum):
     IV_INO_LBLK_32 = "iv-ino-lblk-32"
 
 
+# Plain integers: this is asked for every inode, and IntFlag arithmetic is slow.
+_SCHEME_FLAGS: Final = (
+    (int(PolicyFlags.IV_INO_LBLK_64), IvScheme.IV_INO_LBLK_64),
+    (int(PolicyFlags.IV_INO_LBLK_32), IvScheme.IV_INO_LBLK_32),
+    (int(PolicyFlags.DIRECT_KEY), IvScheme.DIRECT_KEY),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """``union fscrypt_policy``.  Holds any bytes a caller may pass: ``validate.check_supported`` judges them.
@@ -98,11 +106,10 @@ class Policy:
     @property
     def iv_scheme(self) -> IvScheme:
         """Tested in the order of ``fscrypt_generate_iv()``; the flags are exclusive in a supported policy."""
-        if self.flags & PolicyFlags.IV_INO_LBLK_64:
-            return IvScheme.IV_INO_LBLK_64
-        if self.flags & PolicyFlags.IV_INO_LBLK_32:
-            return IvScheme.IV_INO_LBLK_32
-        return IvScheme.DIRECT_KEY if self.flags & PolicyFlags.DIRECT_KEY else IvScheme.PER_FILE_KEY
+        for bit, scheme in _SCHEME_FLAGS:
+            if self.flags & bit:
+                return scheme
+        return IvScheme.PER_FILE_KEY
 
     @property
     def padding(self) -> int:
@@ -112,12 +119,12 @@ class Policy:
     @property
     def contents(self) -> FscryptMode:
         """Mode row for regular files; ``KeyError`` unless the policy is supported."""
-        return FSCRYPT_MODES[ModeNum(self.contents_mode)]
+        return FSCRYPT_MODES[self.contents_mode]
 
     @property
     def filenames(self) -> FscryptMode:
         """Mode row for directories and symlinks; ``KeyError`` unless the policy is supported."""
-        return FSCRYPT_MODES[ModeNum(self.filenames_mode)]
+        return FSCRYPT_MODES[self.filenames_mode]
 
     def data_unit_bits(self, fs: FileSystem) -> int:
         """log2 of the data unit size in force: ``fscrypt_policy_du_bits()``."""

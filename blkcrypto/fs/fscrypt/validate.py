@@ -125,7 +125,7 @@ def _check_data_unit_size(policy: Policy, fs: FileSystem) -> None:
 
 
 def _check_direct_key(policy: Policy) -> None:
-    mode = FSCRYPT_MODES[ModeNum(policy.contents_mode)]
+    mode = FSCRYPT_MODES[policy.contents_mode]
     if policy.contents_mode != policy.filenames_mode or mode.iv_bytes < _DIRECT_KEY_IV_BYTES:
         raise DirectKeyUnsupported(
             "DIRECT_KEY puts the nonce into the IV, which only Adiantum for both has room for"

@@ -174,14 +174,20 @@ def load_ciphertext(directory: Path, case: GoldenCase) -> npt.NDArray[np.uint8]:
     name = case.image.file if case.image else case.bin
     if name is None:
         return np.empty(0, dtype=np.uint8)
-    path = directory / name
+    return np.frombuffer(load_bytes(directory / name), dtype=np.uint8)
+
+
+def load_bytes(path: Path) -> bytes:
+    """A binary file, decompressed if it is an ``.xz``.
+
+    Raises:
+        BadInput: missing or damaged.
+    """
     try:
         data = path.read_bytes()
-        if path.suffix == ".xz":
-            data = lzma.decompress(data)
+        return lzma.decompress(data) if path.suffix == ".xz" else data
     except (OSError, lzma.LZMAError) as error:
         raise BadInput(f"cannot read the ciphertext: {error}", where=str(path)) from error
-    return np.frombuffer(data, dtype=np.uint8)
 
 
 def run_offset(case: GoldenCase, run: Run) -> int:

@@ -11,11 +11,14 @@ from blkcrypto.fs.fscrypt.policy import Context, parse_context
 from blkcrypto.fs.fscrypt.v1_key import MasterKeyV1
 from blkcrypto.fs.selftest.cases import GoldenCase, load, load_ciphertext
 from blkcrypto.fs.selftest.contents import ContentsCheck
+from blkcrypto.fs.selftest.dm import check_dm
 from blkcrypto.fs.selftest.names import NamesCheck
+from blkcrypto.fs.selftest.policies import check_policies
 from blkcrypto.fs.selftest.report import SelfTestReport
 from blkcrypto.fs.selftest.vectors import check_vectors
 
 _VECTORS = "vectors/fscrypt-vectors.json"
+_DM = "dm/dm.json"
 
 
 class _IndexRow(msgspec.Struct, frozen=True):
@@ -33,6 +36,8 @@ def run_golden(directory: Path) -> SelfTestReport:
         path = directory / row.index
         check_case(row.index, path.parent, load(path, GoldenCase), report)
     check_vectors(directory / _VECTORS, _VECTORS, report)
+    check_dm(directory / _DM, _DM, report)
+    check_policies(directory, report)
     return report
 
 

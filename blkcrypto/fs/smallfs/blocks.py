@@ -74,7 +74,7 @@ class FileBlocks:
 
     def write_back(self, inode: Incore) -> None:
         """Write every dirty page, allocating what is a hole."""
-        if not inode.dirty:
+        if not inode.has_dirty:
             return
         lblks = sorted(inode.dirty)
         for lblk in lblks:
@@ -112,7 +112,7 @@ class FileBlocks:
         """Make holes; ciphertext stays on the medium."""
         for lblk in lblks:
             inode.pages.pop(lblk, None)
-            inode.dirty.discard(lblk)
+            inode.dirty.pop(lblk, None)
             block = inode.disk.blocks.pop(lblk, None)
             if block is not None:
                 self._disk.free(block)

@@ -3,7 +3,6 @@
 Nothing here knows a key; an unmounted ``Disk`` is what an attacker has.
 """
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from blkcrypto.fs.fscrypt.inherit import InodeKind
@@ -12,9 +11,8 @@ ROOT_INO: Final = 2
 _FIRST_INO: Final = 12
 
 
-@dataclass(slots=True)
 class DiskInode:
-    """An inode.
+    """An inode.  Its dictionaries are made when they are first needed: there may be a million inodes.
 
     Attributes:
         ino: its number.
@@ -22,21 +20,45 @@ class DiskInode:
         uid: owner.
         nlink: names it has.
         context: encryption context; None when it is not encrypted.
-        entries: of a directory, name on disk to inode number, oldest first.
         symlink: of a symlink, what is stored.
         size: of a file, bytes.
-        blocks: of a file, logical to physical block; what is missing is a hole.
     """
 
-    ino: int
-    kind: InodeKind
-    uid: int = 0
-    nlink: int = 1
-    context: bytes | None = None
-    entries: dict[bytes, int] = field(default_factory=dict)
-    symlink: bytes = b""
-    size: int = 0
-    blocks: dict[int, int] = field(default_factory=dict)
+    __slots__ = ("_blocks", "_entries", "context", "ino", "kind", "nlink", "size", "symlink", "uid")
+
+    def __init__(self, ino: int, kind: InodeKind, uid: int = 0, nlink: int = 1) -> None:
+        self.ino = ino
+        self.kind = kind
+        self.uid = uid
+        self.nlink = nlink
+        self.context: bytes | None = None
+        self.symlink = b""
+        self.size = 0
+        self._entries: dict[bytes, int] | None = None
+        self._blocks: dict[int, int] | None = None
+
+    @property
+    def entries(self) -> dict[bytes, int]:
+        """Of a directory: name on disk to inode number, oldest first."""
+        if self._entries is None:
+            self._entries = {}
+        return self._entries
+
+    @property
+    def blocks(self) -> dict[int, int]:
+        """Of a file: logical to physical block; what is missing is a hole."""
+        if self._blocks is None:
+            self._blocks = {}
+        return self._blocks
+
+    @blocks.setter
+    def blocks(self, blocks: dict[int, int]) -> None:
+        self._blocks = blocks
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether a directory has no entries."""
+        return not self._entries
 
 
 class Disk:

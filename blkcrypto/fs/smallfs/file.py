@@ -52,7 +52,7 @@ class OpenFile:
             lblk, start = divmod(pos + done, size)
             part = data[done : done + size - start]
             self.mount.blocks.page(self.inode, lblk)[start : start + len(part)] = part
-            self.inode.dirty.add(lblk)
+            self.inode.dirty[lblk] = None
             done += len(part)
         self.inode.disk.size = max(self.inode.disk.size, pos + len(data))
         return len(data)
@@ -126,7 +126,7 @@ class OpenFile:
             stop = min(size, start + end - pos)
             if lblk in self.inode.pages or lblk in self.inode.disk.blocks:
                 self.mount.blocks.page(self.inode, lblk)[start:stop] = bytes(stop - start)
-                self.inode.dirty.add(lblk)
+                self.inode.dirty[lblk] = None
             pos += stop - start
 
     def allocate(self, pos: int, length: int, *, keep_size: bool = False) -> None:
@@ -245,5 +245,5 @@ def truncate_inode(mount: Mount, inode: Incore, size: int) -> None:
         if lblk in inode.pages or lblk in inode.disk.blocks:
             page = mount.blocks.page(inode, lblk)
             page[start:] = bytes(block_size - start)
-            inode.dirty.add(lblk)
+            inode.dirty[lblk] = None
     inode.disk.size = size

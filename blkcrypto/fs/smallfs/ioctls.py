@@ -6,7 +6,7 @@ Sources: fs/crypto/policy.c, ``ext4_ioctl()``; reference fscrypt.md section 1.5.
 from blkcrypto.fs.fscrypt.caller import ROOT, Caller
 from blkcrypto.fs.fscrypt.inherit import InodeKind
 from blkcrypto.fs.fscrypt.key_args import AddKeyArg, KeySpecifier
-from blkcrypto.fs.fscrypt.keyring import KeyStatusReport, RemovalFlags
+from blkcrypto.fs.fscrypt.key_entry import KeyStatusReport, RemovalFlags
 from blkcrypto.fs.fscrypt.policy import Context, Policy, parse_context, parse_policy
 from blkcrypto.fs.fscrypt.validate import check_supported
 from blkcrypto.fs.smallfs.disk import ROOT_INO
@@ -69,7 +69,7 @@ def set_policy(file: OpenFile, policy_struct: bytes, caller: Caller = ROOT) -> N
         raise NotADirectory("a policy is set on a directory")
     if not inode.disk.nlink:
         raise NoEntry("the directory was removed")
-    if inode.disk.entries:
+    if not inode.disk.is_empty:
         raise NotEmpty("a policy is set on an empty directory")
     check_supported(policy, mount.fs)
     _check_claim(mount, policy, caller)

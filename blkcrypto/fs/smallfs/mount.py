@@ -9,6 +9,7 @@ Rules (VFS inode cache as fs/crypto relies on it; reference fscrypt.md sections 
 """
 
 from collections.abc import Callable, Collection, Iterable
+from typing import Final
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from blkcrypto.fs.fscrypt.inherit import InodeKind, InodePolicy, Unreadable
 from blkcrypto.fs.fscrypt.inode_crypto import CryptInfo, InodeCrypto
 from blkcrypto.fs.fscrypt.keyring import FsKeyring
 from blkcrypto.fs.fscrypt.modes import ModeNum
-from blkcrypto.fs.fscrypt.policy import ContextUnrecognised, parse_context
+from blkcrypto.fs.fscrypt.policy import NONCE_BYTES, ContextUnrecognised, parse_context
 from blkcrypto.fs.fscrypt.process_keys import ProcessKeyring
 from blkcrypto.fs.fscrypt.quota import KeyQuota
 from blkcrypto.fs.smallfs.blocks import FileBlocks
@@ -26,6 +27,9 @@ from blkcrypto.fs.smallfs.disk import ROOT_INO, Disk
 from blkcrypto.fs.smallfs.errors import KeyRequired, ReadOnlyMount
 from blkcrypto.fs.smallfs.incore import Incore
 from blkcrypto.fs.smallfs.store import BlockStore
+
+# A call of the generator costs more than the bytes.
+_NONCES_AT_ONCE: Final = 64
 
 
 class Mount:
@@ -79,12 +83,16 @@ class Mount:
             fs, fs_name, self.keyring, evict_key=store.evict_key, devices=devices, missing=missing
         )
         self._rng = rng
+        self._nonces: list[bytes] = []
         self._cache: dict[int, Incore] = {}
         self.blocks = FileBlocks(disk, fs, store)
 
     def nonce(self) -> bytes:
         """16 random bytes."""
-        return self._rng.bytes(16)
+        if not self._nonces:
+            drawn = self._rng.bytes(_NONCES_AT_ONCE * NONCE_BYTES)
+            self._nonces = [drawn[at : at + NONCE_BYTES] for at in range(0, len(drawn), NONCE_BYTES)]
+        return self._nonces.pop()
 
     def root(self) -> Incore:
         """The root directory."""
@@ -157,7 +165,7 @@ class Mount:
         if inode.info is not None:
             info, inode.info = inode.info, None
             self.crypto.drop(inode.disk.ino, info)
-        inode.pages.clear()
+        inode.drop_pages()
 
     def drop_caches(self) -> None:
         """Write back, then evict every inode that nothing holds."""
@@ -168,7 +176,7 @@ class Mount:
         """After its last name or last open file is gone: evict and free a deleted inode."""
         if inode.disk.nlink or inode.opens:
             return
-        inode.dirty.clear()
+        inode.drop_pages()
         if self._cache.get(inode.disk.ino) is inode:
             self.evict(inode)
         for block in inode.disk.blocks.values():

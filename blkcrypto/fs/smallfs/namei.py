@@ -9,7 +9,6 @@ Rules (fs/crypto/hooks.c, fname.c, as ext4 and f2fs call them; reference fscrypt
 - New inodes inherit their directory's policy; those that exist must have it already.
 """
 
-import enum
 from dataclasses import dataclass
 
 from blkcrypto.fs.fscrypt.caller import ROOT, Caller
@@ -38,15 +37,6 @@ from blkcrypto.fs.smallfs.incore import Incore
 from blkcrypto.fs.smallfs.mount import Mount, can_be_encrypted
 
 _PATH_MAX = 4096
-
-
-class RenameFlags(enum.IntFlag):
-    """``RENAME_*``."""
-
-    NONE = 0
-    NOREPLACE = 1
-    EXCHANGE = 2
-    WHITEOUT = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -276,7 +266,7 @@ def unlink(mount: Mount, path: str) -> None:
     if found.inode.disk.kind is InodeKind.DIRECTORY:
         raise IsADirectory(f"{path!r} is a directory")
     mount.want_write()
-    _remove(mount, found)
+    remove_entry(mount, found)
 
 
 def rmdir(mount: Mount, path: str) -> None:
@@ -286,84 +276,16 @@ def rmdir(mount: Mount, path: str) -> None:
         raise NoEntry(f"no {path!r}")
     if found.inode.disk.kind is not InodeKind.DIRECTORY:
         raise NotADirectory(f"{path!r} is not a directory")
-    if found.inode.disk.entries:
+    if not found.inode.disk.is_empty:
         raise NotEmpty(f"{path!r} has entries")
     mount.want_write()
-    _remove(mount, found)
+    remove_entry(mount, found)
 
 
-def _remove(mount: Mount, found: Found) -> None:
+def remove_entry(mount: Mount, found: Found) -> None:
+    """Take ``found``'s name away from its inode, which goes with its last one."""
     if found.inode is None or found.disk_name is None:
         return
     del found.directory.disk.entries[found.disk_name]
     found.inode.disk.nlink -= 1
     mount.forget_if_unused(found.inode)
-
-
-def rename(mount: Mount, old: str, new: str, flags: RenameFlags = RenameFlags.NONE) -> None:
-    """Move a name, replacing what has the new one; or exchange two.
-
-    Raises:
-        NoEntry, EntryExists, IsADirectory, NotADirectory, NotEmpty: as everywhere.
-        KeyRequired: a name was looked up without its directory's key (ENOKEY).
-        PolicyMismatch: into a directory of another policy (EXDEV).
-    """
-    source, target = lookup(mount, old), lookup(mount, new)
-    if source.inode is None:
-        raise NoEntry(f"no {old!r}")
-    _check_target(source.inode, target, flags)
-    mount.want_write()
-    if source.nokey or target.nokey:
-        raise KeyRequired("moving a name needs both directories' keys")
-    if source.directory is not target.directory:
-        _check_moves(mount, source, target, flags)
-    _move(mount, source, target, flags)
-
-
-def _check_target(inode: Incore, target: Found, flags: RenameFlags) -> None:
-    is_dir = inode.disk.kind is InodeKind.DIRECTORY
-    if inode in target.parents:
-        raise InvalidOffset("a directory cannot move into itself")
-    if target.inode is None:
-        if flags & RenameFlags.EXCHANGE:
-            raise NoEntry("exchange needs two names")
-        return
-    if flags & RenameFlags.NOREPLACE:
-        raise EntryExists("the new name is taken")
-    if flags & RenameFlags.EXCHANGE:
-        return
-    if is_dir and target.inode.disk.kind is not InodeKind.DIRECTORY:
-        raise NotADirectory("a directory replaces directories only")
-    if not is_dir and target.inode.disk.kind is InodeKind.DIRECTORY:
-        raise IsADirectory("only a directory replaces a directory")
-    if target.inode.disk.entries:
-        raise NotEmpty("the directory to replace has entries")
-
-
-def _check_moves(mount: Mount, source: Found, target: Found, flags: RenameFlags) -> None:
-    if source.inode is not None:
-        kind = source.inode.disk.kind
-        check_move(mount.policy_of(target.directory), mount.policy_of(source.inode), kind)
-    if flags & RenameFlags.EXCHANGE and target.inode is not None:
-        kind = target.inode.disk.kind
-        check_move(mount.policy_of(source.directory), mount.policy_of(target.inode), kind)
-
-
-def _move(mount: Mount, source: Found, target: Found, flags: RenameFlags) -> None:
-    if source.inode is None or source.disk_name is None or target.disk_name is None:
-        raise KeyRequired("moving a name needs both directories' keys")
-    if source.inode is target.inode:
-        return
-    if flags & RenameFlags.EXCHANGE and target.inode is not None:
-        source.directory.disk.entries[source.disk_name] = target.inode.disk.ino
-        target.directory.disk.entries[target.disk_name] = source.inode.disk.ino
-        return
-    whiteout = None
-    if flags & RenameFlags.WHITEOUT:
-        whiteout = new_inode(mount, source.directory, InodeKind.SPECIAL, ROOT)
-    if target.inode is not None:
-        _remove(mount, target)
-    del source.directory.disk.entries[source.disk_name]
-    target.directory.disk.entries[target.disk_name] = source.inode.disk.ino
-    if whiteout is not None:
-        source.directory.disk.entries[source.disk_name] = whiteout.disk.ino

@@ -1,0 +1,85 @@
+"""``blkcrypto convert``: parse, call, print."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from blkcrypto.base.errors import BadInput
+
+if TYPE_CHECKING:
+    from scenarios.traces.batch import TraceBatch
+
+
+@click.command("convert")
+@click.argument("trace")
+@click.argument("out", metavar="OUT.parquet")
+@click.option("--format", "format_", metavar="F", help="Format of the trace; detected when left out.")
+@click.option("--columns", metavar="MAP", help="Column map of a CSV trace.")
+@click.option("--volume", metavar="NAME", help="Of a trace of several devices or volumes, the one to keep.")
+@click.option("--skip-bad-lines", is_flag=True, help="Count damaged lines and go on.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N I/Os.")
+@click.option("--quiet", "-q", is_flag=True, help="No counts and no progress.")
+def convert(
+    trace: str,
+    out: str,
+    format_: str | None,
+    columns: str | None,
+    volume: str | None,
+    skip_bad_lines: bool,
+    limit: int | None,
+    quiet: bool,
+) -> None:
+    """Write a trace's I/Os as Parquet, which is read back much faster and by every data tool.
+
+    TRACE is a file, - for standard input or builtin:NAME.  OUT.parquet appears whole or not at all.
+    """
+    from scenarios.report.files import STDOUT, check_target
+    from scenarios.report.progress import new_progress
+    from scenarios.source import trace_path
+    from scenarios.traces.parquet import write_parquet
+    from scenarios.traces.reader import open_trace
+
+    source, target = trace_path(trace), Path(out)
+    if out == STDOUT:
+        raise BadInput("Parquet goes to a file: name one", where=out)
+    check_target(out)
+    if target.exists() and Path(source).exists() and target.samefile(source):
+        raise BadInput("this is the trace itself: choose another name", where=out)
+    with (
+        open_trace(
+            source,
+            format=format_,
+            columns=columns,
+            volume=volume,
+            skip_bad_lines=skip_bad_lines,
+            limit=limit,
+        ) as reader,
+        new_progress(quiet=quiet) as bar,
+    ):
+        task = bar.add_task("rows", total=limit)
+        rows = _Counted(reader.batches(), lambda count: bar.advance(task, count))
+        write_parquet(rows, reader.file_names, target)
+    if not quiet:
+        kept = f"{rows.count:,} I/Os from {reader.format} in {target.stat().st_size:,} bytes"
+        rules = [f"{name} {count:,}" for name, count in reader.counts.items() if count]
+        click.echo(", ".join([kept, *rules]))
+
+
+class _Counted:
+    """Batches as they pass, their rows counted and told to ``progress``."""
+
+    def __init__(self, batches: "Iterator[TraceBatch]", progress: Callable[[int], None]) -> None:
+        self._batches = batches
+        self._progress = progress
+        self.count = 0
+
+    def __iter__(self) -> "Iterator[TraceBatch]":
+        return self
+
+    def __next__(self) -> "TraceBatch":
+        batch = next(self._batches)
+        self.count += len(batch)
+        self._progress(len(batch))
+        return batch

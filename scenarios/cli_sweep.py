@@ -1,0 +1,118 @@
+"""``blkcrypto sweep``: parse, call, print."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from blkcrypto.base.errors import BadInput
+
+if TYPE_CHECKING:
+    from scenarios.knee import Knee
+    from scenarios.sweep import Ended
+
+DONE, CHECK_FAILED, POINTS_FAILED = 0, 1, 3
+
+
+@click.command("sweep")
+@click.argument("scenario")
+@click.option("--vary", multiple=True, metavar="KEY=V1,V2,...", help="What to vary; several make a grid.")
+@click.option(
+    "--repeat", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Seeds per point."
+)
+@click.option(
+    "--on", "where", default="local", show_default=True, metavar="local[:N]|dask://HOST:PORT", help="Where."
+)
+@click.option(
+    "--out", "folder", required=True, metavar="DIR", help="Folder of results; a sweep resumes in it."
+)
+@click.option(
+    "--loss", default="5%", show_default=True, metavar="P%", help="What fewer keyslots may cost at the knee."
+)
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
+@click.option("--quiet", "-q", is_flag=True, help="No table and no progress.")
+def sweep_command(
+    scenario: str,
+    vary: tuple[str, ...],
+    repeat: int,
+    where: str,
+    folder: str,
+    loss: str,
+    sets: tuple[str, ...],
+    quiet: bool,
+) -> int:
+    """Run SCENARIO at every combination of what is varied, with REPEAT seeds each.
+
+    Writes DIR/results.json and DIR/results.csv.  Interrupt it at any time: the same command goes on where it
+    stopped.
+    """
+    from pathlib import Path
+
+    from scenarios.compare import parse_vary
+    from scenarios.report.console import new_console
+    from scenarios.report.files import write_text
+    from scenarios.report.progress import new_progress
+    from scenarios.report.sweep import print_sweep, results_csv, results_json
+    from scenarios.sweep import plan, run_points
+
+    allowed = _share(loss)
+    points = plan(scenario, parse_vary(vary), sets=sets, repeat=repeat)
+    with new_progress(quiet=quiet) as bar:
+        task = bar.add_task("points", total=len(points))
+        ended = run_points(
+            points, Path(folder), on=where, progress=lambda done, _: bar.update(task, completed=done)
+        )
+    found = _knees(ended, allowed)
+    write_text(str(Path(folder) / "results.json"), results_json(ended, found))
+    write_text(str(Path(folder) / "results.csv"), results_csv(ended))
+    if not quiet:
+        print_sweep(new_console(), ended, found)
+    return _status(ended)
+
+
+def _knees(ended: "Sequence[Ended]", loss: float) -> "list[Knee]":
+    from scenarios.knee import Measured, knees, varies_keyslots
+    from scenarios.store import metrics
+
+    if not varies_keyslots(ended[0].point.labels):
+        return []
+    measured = [(one.point.labels, metrics(one.result)) for one in ended if one.result is not None]
+    return knees(
+        [
+            Measured(
+                labels=labels,
+                keyslots=int(figures["keyslots"] or 0),
+                iops=figures["iops"] or 0.0,
+                latency_ns=figures["lat_mean_ns"] or 0.0,
+            )
+            for labels, figures in measured
+        ],
+        loss,
+    )
+
+
+def _share(text: str) -> float:
+    """A share from ``5%`` or ``0.05``.
+
+    Raises:
+        BadInput: it is neither, or not from 0 to 1.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*", text)
+    share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    if not 0 <= share <= 1:
+        raise BadInput(f"write a share like 5% or 0.05, not {text!r}", where="--loss")
+    return share
+
+
+def _status(ended: "Sequence[Ended]") -> int:
+    if any(one.status == "failed" for one in ended):
+        return POINTS_FAILED
+    return DONE if all(_held(one.result) for one in ended if one.result is not None) else CHECK_FAILED
+
+
+def _held(result: dict[str, object]) -> bool:
+    """Whether a run's checks held and its data read back as written."""
+    checks, data = result.get("checks"), result.get("data")
+    mismatches = data.get("mismatches") if isinstance(data, dict) else 0
+    return not mismatches and (not isinstance(checks, dict) or all(checks.values()))

@@ -1,0 +1,78 @@
+"""``--set KEY=VALUE``: changes laid over a scenario file.
+
+A key is dotted, one of ``SHORTCUTS``, or a field's bare name, which is looked for in all sections.  A value
+is read as TOML where it is TOML, and is text otherwise.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from blkcrypto.base.errors import BadInput
+from scenarios import schema
+from scenarios.document import Document, Table, nearest, parse_value
+from scenarios.schema import Scenario
+
+SHORTCUTS = {
+    "cpus": "device.host.cpus",
+    "keys": "keys.type",
+    "keyslots": "device.keyslots.count",
+    "tags": "device.controller.tags",
+}
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "workload": schema.Workload,
+    "layout": schema.Layout,
+    "keys": schema.Keys,
+    "block": schema.Block,
+    "run": schema.Run,
+}
+
+
+def sets_document(sets: Iterable[str]) -> Document:
+    """``KEY=VALUE`` texts as a document of their own; the last one of a key counts.
+
+    Raises:
+        BadInput: no ``=``, or a bare name that no section has.
+    """
+    document = Document("--set", {})
+    for text in sets:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise BadInput(f"write KEY=VALUE, as in keyslots=8, not {text!r}", where="--set")
+        key = _dotted(name.strip(), text)
+        parsed = parse_value(value.strip())
+        if key == "device" and isinstance(parsed, str):
+            key = "device.base"
+        document.options[key] = f"--set {text}"
+        put(document.data, key, parsed)
+    return document
+
+
+def put(table: Table, key: str, value: object) -> None:
+    """Store ``value`` under the dotted ``key``; what is in its way and no table is replaced."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = table.get(parent)
+        if not isinstance(inner, dict):
+            inner = table[parent] = {}
+        table = inner
+    table[last] = value
+
+
+def _dotted(name: str, text: str) -> str:
+    """The dotted key that ``name`` is short for."""
+    if "." in name or name in ("name", "question", "device", "vary"):
+        return name
+    short = name.replace("-", "_")
+    if short in SHORTCUTS:
+        return SHORTCUTS[short]
+    known = {
+        field: f"{part}.{field}" for part, struct in _SECTIONS.items() for field in struct.__struct_fields__
+    }
+    for suffix in ("", "_bytes", "_ns"):
+        if short + suffix in known:
+            return known[short + suffix].removesuffix(suffix)
+    if name in Scenario.__struct_fields__:
+        return name
+    names = (*known, *SHORTCUTS, *Scenario.__struct_fields__)
+    raise BadInput(f"unknown key {name!r}{nearest(name, set(names))}", where=f"--set {text}")

@@ -1,0 +1,157 @@
+"""A sweep's folder: a file per finished point, and an index.
+
+    points/DIGEST.json   one point's result; whole or not there
+    index.sqlite         one row per point: parameters, seed, digest, status, attempts, time spent, metrics
+    results.json         all points in the order of the grid, once all have ended
+    results.csv          the same as a table, less detailed
+
+A point is finished when its file is there: the index is for people and may be deleted.  Only one sweep at a
+time writes to a folder.
+"""
+
+import fcntl
+import json
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from blkcrypto.base.errors import BadInput
+from scenarios.point import Point
+from scenarios.report.files import write_text
+
+Json = dict[str, object]
+
+# Column, its SQL type, and where it is in a result.
+METRICS: Final = (
+    ("bios", "INTEGER", ("totals", "bios")),
+    ("iops", "REAL", ("all", "iops")),
+    ("bw_bytes", "REAL", ("all", "bw_bytes")),
+    ("lat_mean_ns", "REAL", ("all", "lat_ns", "mean")),
+    ("lat_p99_ns", "INTEGER", ("all", "lat_ns", "percentile", "99.000000")),
+    ("keyslots", "INTEGER", ("keyslots", "count")),
+    ("keyslot_hits", "INTEGER", ("keyslots", "hits")),
+    ("keyslot_programs", "INTEGER", ("keyslots", "programs")),
+    ("keyslot_waits", "INTEGER", ("keyslots", "waits")),
+    ("sim_time_ns", "INTEGER", ("totals", "sim_time_ns")),
+    ("mismatches", "INTEGER", ("data", "mismatches")),
+)
+_COLUMNS: Final = (
+    ("number", "INTEGER PRIMARY KEY"),
+    ("parameters", "TEXT"),
+    ("repeat", "INTEGER"),
+    ("seed", "INTEGER"),
+    ("digest", "TEXT"),
+    ("status", "TEXT"),
+    ("attempts", "INTEGER"),
+    ("error", "TEXT"),
+    ("wall_s", "REAL"),
+    *((name, kind) for name, kind, _ in METRICS),
+)
+
+
+def metrics(result: Json) -> dict[str, float | int | None]:
+    """The figures of ``METRICS`` in a run's JSON object; None where it has none."""
+    found: dict[str, float | int | None] = {}
+    for name, _, keys in METRICS:
+        value: object = result
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        found[name] = value if isinstance(value, int | float) else None
+    return found
+
+
+class Store:
+    """The folder, open for one sweep.  Use it as a context.
+
+    Raises:
+        BadInput: it cannot be written, or another sweep has it open.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._points = folder / "points"
+        try:
+            self._points.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / ".lock").open("w")
+        except OSError as error:
+            raise BadInput(f"cannot write there: {error.strerror}", where=str(folder)) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise BadInput("another sweep is writing there", where=str(folder)) from None
+        for left_over in self._points.glob(".*"):  # of a sweep that was killed
+            left_over.unlink()
+        self._spent, self._index = _new_index(folder / "index.sqlite")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._index.commit()
+        self._index.close()
+        self._lock.close()
+
+    def result(self, digest: str) -> Json | None:
+        """The result of a finished point; None when there is none, or its file was damaged."""
+        try:
+            found = json.loads(self._file(digest).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def save(self, digest: str, result: str) -> None:
+        """Keep a finished point's result."""
+        write_text(str(self._file(digest)), result + "\n")
+
+    def note(
+        self,
+        point: Point,
+        status: str,
+        *,
+        attempts: int = 0,
+        error: str = "",
+        wall_s: float | None = None,
+        result: Json | None = None,
+    ) -> None:
+        """Put a row into the index; without ``attempts``, with what an earlier sweep spent on the point."""
+        if not attempts:
+            attempts, wall_s = self._spent.get(point.digest, (0, None))
+        row: Mapping[str, object] = {
+            "number": point.number,
+            "parameters": json.dumps(dict(point.labels), ensure_ascii=False),
+            "repeat": point.repeat,
+            "seed": point.seed,
+            "digest": point.digest,
+            "status": status,
+            "attempts": attempts,
+            "error": error,
+            "wall_s": wall_s,
+            **metrics(result or {}),
+        }
+        places = ", ".join(f":{name}" for name in row)
+        self._index.execute(f"INSERT OR REPLACE INTO points ({', '.join(row)}) VALUES ({places})", row)
+        self._index.commit()
+
+    def _file(self, digest: str) -> Path:
+        return self._points / f"{digest}.json"
+
+
+def _new_index(path: Path) -> tuple[dict[str, tuple[int, float | None]], sqlite3.Connection]:
+    """An empty index, and what the one before says was spent: digest -> attempts and wall-clock seconds."""
+    spent = {}
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as before:
+        rows = before.execute("SELECT digest, attempts, wall_s FROM points WHERE status = 'done'")
+        spent = {digest: (attempts, wall_s) for digest, attempts, wall_s in rows}
+    path.unlink(missing_ok=True)
+    index = sqlite3.connect(path)
+    index.execute(f"CREATE TABLE points ({', '.join(' '.join(column) for column in _COLUMNS)})")
+    return spent, index

@@ -1,0 +1,382 @@
+"""The life of a request: tag, keyslot, plug, scheduler, device, end (reference sections 3.6 and 3.11)."""
+
+import numpy as np
+import pytest
+
+from blkcrypto.base.status import BlkStatus
+from blkcrypto.block.bio import Bio, ReqFlags
+from blkcrypto.block.key import BlkCryptoKey
+from blkcrypto.block.limits import QueueLimits
+from blkcrypto.block.op import ReqOp
+from blkcrypto.block.sysfs import slot_views
+from blkcrypto.block.trace import Tracepoint
+from blkcrypto.block.waiting import Task
+from tests.block_world import ProgramFailed, World, crypt_units, pattern
+
+READ, WRITE = ReqOp.READ, ReqOp.WRITE
+PREFLUSH, FUA = ReqFlags.PREFLUSH, ReqFlags.FUA
+
+
+def refs(world: World) -> list[int]:
+    return [view.refs for view in slot_views(world.profile)]
+
+
+Submission = tuple[Bio, BlkCryptoKey | None, int]
+
+
+def one(
+    world: World,
+    sector: int,
+    key: BlkCryptoKey | None,
+    *,
+    flags: ReqFlags = ReqFlags.NONE,
+    name: str = "",
+    op: ReqOp = WRITE,
+) -> Submission:
+    return world.bio(op, sector, pattern(512), flags=flags, name=name), key, sector
+
+
+def blocked_world(depth: int = 8) -> World:
+    """A scheduler with all tags at the device and one request next in line: it holds what comes now."""
+    world = World(native=None, depth=depth, scheduler="mq-deadline")
+    for number in range(depth + 1):
+        start(world, f"blocker {number}", one(world, 15000 + 10 * number, None))
+    return world
+
+
+def issued(world: World) -> list[tuple[ReqOp, int]]:
+    return [(op, sector) for op, sector, _, _ in world.memory_disk.seen]
+
+
+def start(world: World, name: str, *bios: Submission, plug: bool = False) -> None:
+    """Submit from a task of its own, which may be left asleep."""
+    task = Task(name)
+    world.loop.spawn(task, world.submission(task, bios, plug=plug))
+    while world.loop.step():
+        pass
+
+
+def test_the_slot_is_taken_after_the_tag() -> None:
+    world = World(slots=2, depth=1)
+    a, b = world.key("A"), world.key("B")
+    start(world, "first", one(world, 0, a))
+
+    start(world, "second", one(world, 100, b))
+
+    assert world.loop.sleeping() == [("second", "a tag of sda (0 of 1 free)")]
+    assert refs(world) == [1, 0]
+
+
+def test_a_bio_with_nowait_gets_again_for_want_of_a_tag_but_sleeps_for_a_keyslot() -> None:
+    world = World(slots=1, depth=2)
+    a, b = world.key("A"), world.key("B")
+    start(world, "first", one(world, 0, a))
+
+    start(world, "second", one(world, 100, b, flags=ReqFlags.NOWAIT, name="second"))
+    start(world, "third", one(world, 200, a, flags=ReqFlags.NOWAIT, name="third"))
+
+    assert [name for name, _ in world.loop.sleeping()] == ["second"]
+    assert "keyslot of sda" in world.loop.sleeping()[0][1]
+    assert world.done == [("third", BlkStatus.AGAIN)]
+
+
+def test_requests_waiting_for_a_slot_hold_a_tag_that_unrelated_io_lacks() -> None:
+    world = World(slots=1, depth=2)
+    a, b = world.key("A"), world.key("B")
+    start(world, "first", one(world, 0, a))
+    start(world, "second", one(world, 100, b))
+
+    start(world, "plain", one(world, 200, None))
+
+    assert [name for name, _ in world.loop.sleeping()] == ["second", "plain"]
+
+
+def test_requests_a_scheduler_holds_back_keep_their_slots() -> None:
+    world = World(slots=4, depth=2, scheduler="mq-deadline")
+    keys = [world.key(name) for name in "ABCD"]
+
+    for number, key in enumerate(keys):
+        start(world, key.label, one(world, 100 * number, key))
+
+    assert (len(world.memory_disk.pending), refs(world)) == (2, [1, 1, 1, 1])
+
+
+def test_a_scheduler_makes_twice_as_many_requests_as_there_are_tags() -> None:
+    world = World(native=None, depth=31, scheduler="mq-deadline")
+
+    for number in range(70):
+        start(world, str(number), one(world, 10 * number, None))
+
+    assert (len(world.memory_disk.pending), len(world.loop.sleeping())) == (31, 70 - 62)
+
+
+def test_a_task_that_sleeps_for_a_slot_hands_on_the_requests_it_held_back() -> None:
+    world = World(slots=1)
+    a, b = world.key("A"), world.key("B")
+
+    start(world, "task", one(world, 0, a), one(world, 100, b), plug=True)
+
+    assert world.loop.sleeping()[0][0] == "task"
+    assert issued(world) == [(WRITE, 0)]
+    world.loop.run()
+    assert issued(world) == [(WRITE, 0), (WRITE, 100)]
+
+
+def test_a_failed_program_ends_the_bio_and_gives_tag_and_context_back() -> None:
+    world = World(slots=1, depth=1)
+    key = world.key("A")
+    world.memory_disk.program_error = ProgramFailed("no")
+
+    start(world, "task", one(world, 0, key, name="bio"))
+
+    assert world.done == [("bio", BlkStatus.DEV_RESOURCE)]
+    assert (world.queue.tags.in_use, world.kernel.ctx_pool.in_use, refs(world)) == (0, 0, [0])
+
+
+def test_a_busy_device_is_offered_the_same_request_again_in_order() -> None:
+    world = World(depth=8)
+    key = world.key("A")
+    world.memory_disk.busy = 1
+
+    for number in range(3):
+        start(world, str(number), one(world, 100 * number, key))
+    world.loop.run()
+
+    assert [sector for _, sector in issued(world)] == [0, 100, 200]
+    assert world.queue.counts.requeues == 1
+
+
+def test_bytes_done_in_parts_release_the_slot_only_with_the_last() -> None:
+    world = World(slots=1)
+    key = world.key("A")
+    data = pattern(4096)
+    world.submit((world.bio(WRITE, 0, data, name="bio"), key, 50))
+
+    rq = world.memory_disk.complete_part(1024)
+    after_part = (refs(world), rq.sector, rq.nbytes, rq.crypt_ctx and rq.crypt_ctx.dun, list(world.done))
+    world.memory_disk.complete_part(3072)
+
+    # Linux leaves the request's DUN at 50; here the rest carries 52, so that it may be requeued.
+    assert after_part == ([1], 2, 3072, 52, [])
+    assert (refs(world), world.done) == ([0], [("bio", BlkStatus.OK)])
+    assert np.array_equal(world.memory_disk.medium[:4096], crypt_units(key, 50, data, encrypt=True))
+
+
+@pytest.mark.parametrize("nbytes", [0, 512, 4096 + 512, 16384])
+def test_a_part_that_is_no_whole_number_of_data_units_is_refused(nbytes: int) -> None:
+    world = World()
+    key = world.key("A", size=4096)
+    world.submit((world.bio(WRITE, 0, pattern(8192)), key, 0))
+
+    with pytest.raises(ValueError, match="data units"):
+        world.queue.complete(world.memory_disk.pending[0], BlkStatus.OK, nbytes)
+
+
+def test_a_failed_part_of_a_request_fails_the_bios_it_covers_and_no_others() -> None:
+    world = World()
+    key = world.key("A", size=512)
+    bios = [(world.bio(WRITE, n, pattern(512), name=f"bio {n}"), key, n) for n in range(3)]
+    world.submit(*bios, plug=True)
+    rq = world.memory_disk.pending[0]
+
+    world.queue.complete(rq, BlkStatus.MEDIUM, 1024)
+    world.queue.complete(rq, BlkStatus.OK)
+
+    assert world.done == [("bio 0", BlkStatus.MEDIUM), ("bio 1", BlkStatus.MEDIUM), ("bio 2", BlkStatus.OK)]
+
+
+def test_a_merged_request_completes_its_bios_in_sector_order_after_releasing_the_slot_once() -> None:
+    world = World(slots=1)
+    key = world.key("A", size=512)
+    seen: list[list[int]] = []
+    bios = [
+        (world.bio(WRITE, n, pattern(512), name=str(n), end_io=lambda _bio: seen.append(refs(world))), key, n)
+        for n in (2, 1, 0)
+    ]
+    world.submit(*bios, plug=True)
+
+    world.loop.run()
+
+    assert [name for name, _ in world.done] == ["0", "1", "2"]
+    assert seen == [[0], [0], [0]]
+
+
+# Flushes
+
+CACHED = QueueLimits(write_cache=True)
+NATIVE_FUA = QueueLimits(write_cache=True, fua=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "limits", "expected"),
+    [
+        (PREFLUSH, CACHED, [ReqOp.FLUSH, WRITE]),
+        (FUA, CACHED, [WRITE, ReqOp.FLUSH]),
+        (PREFLUSH | FUA, CACHED, [ReqOp.FLUSH, WRITE, ReqOp.FLUSH]),
+        (PREFLUSH | FUA, NATIVE_FUA, [ReqOp.FLUSH, WRITE]),
+        (FUA, NATIVE_FUA, [WRITE]),
+        (PREFLUSH | FUA, QueueLimits(), [WRITE]),
+    ],
+)
+def test_a_write_takes_the_flushes_its_device_needs(
+    flags: ReqFlags, limits: QueueLimits, expected: list[ReqOp]
+) -> None:
+    world = World(limits=limits)
+
+    world.submit(one(world, 0, world.key("A"), flags=flags, name="bio"))
+    world.loop.run()
+
+    assert [op for op, _ in issued(world)] == expected
+    assert world.done == [("bio", BlkStatus.OK)]
+
+
+def test_an_empty_flush_goes_alone_or_nowhere_without_a_cache() -> None:
+    ops = []
+    for limits in (CACHED, QueueLimits()):
+        world = World(limits=limits)
+        world.submit((world.bio(WRITE, 0, flags=PREFLUSH, name="flush"), None, 0))
+        world.loop.run()
+        assert world.done == [("flush", BlkStatus.OK)]
+        ops.append([op for op, _ in issued(world)])
+
+    assert ops == [[ReqOp.FLUSH], []]
+
+
+def test_a_write_holds_its_slot_while_it_waits_for_the_flush_before_it() -> None:
+    world = World(limits=CACHED, slots=1)
+
+    world.submit(one(world, 0, world.key("A"), flags=PREFLUSH))
+
+    assert (issued(world), refs(world)) == ([(ReqOp.FLUSH, 0)], [1])
+
+
+def test_the_slot_goes_with_the_data_although_a_flush_follows() -> None:
+    world = World(limits=CACHED, slots=1)
+    world.submit(one(world, 0, world.key("A"), flags=FUA, name="bio"))
+
+    world.memory_disk.complete_next()
+
+    assert ([op for op, _ in issued(world)], refs(world), world.done) == ([WRITE, ReqOp.FLUSH], [0], [])
+
+
+def test_whoever_needs_a_flush_while_one_runs_shares_the_next() -> None:
+    world = World(limits=CACHED)
+    for number in range(4):
+        start(world, str(number), one(world, 8 * number, None, flags=PREFLUSH))
+
+    world.memory_disk.complete_next()
+
+    assert [op for op, _ in issued(world)] == [ReqOp.FLUSH, WRITE, ReqOp.FLUSH]
+    world.loop.run()
+    assert sum(op is ReqOp.FLUSH for op, _ in issued(world)) == 2
+
+
+def test_a_failed_flush_fails_the_writes_that_needed_it_before_their_data() -> None:
+    world = World(limits=CACHED, slots=1)
+    world.submit(one(world, 0, world.key("A"), flags=PREFLUSH, name="bio"))
+    world.memory_disk.status = BlkStatus.IOERR
+
+    world.memory_disk.complete_next()
+
+    assert (world.done, issued(world)) == ([("bio", BlkStatus.IOERR)], [(ReqOp.FLUSH, 0)])
+    assert (refs(world), world.queue.tags.in_use) == ([0], 0)
+
+
+def test_a_flush_needs_no_tag_of_its_own() -> None:
+    world = World(limits=CACHED, depth=1)
+
+    world.submit(one(world, 0, None, flags=PREFLUSH | FUA, name="bio"))
+    world.loop.run()
+
+    assert world.done == [("bio", BlkStatus.OK)]
+
+
+# Plug and scheduler
+
+
+def test_a_plug_is_flushed_before_the_33rd_request() -> None:
+    world = World(depth=128)
+
+    start(world, "task", *(one(world, 10 * n, None) for n in range(40)), plug=True)
+
+    first_issue = [event.tracepoint for event in world.events].index(Tracepoint.RQ_ISSUE)
+    queued = [e for e in world.events[:first_issue] if e.tracepoint is Tracepoint.BIO_QUEUE]
+    assert len(queued) == 33
+    assert [sector for _, sector in issued(world)] == [10 * n for n in range(40)]
+
+
+@pytest.mark.parametrize(("first_kib", "expected"), [(128, 2), (124, 3)])
+def test_a_plug_whose_head_has_128_kib_is_flushed_before_the_next_request(
+    first_kib: int, expected: int
+) -> None:
+    world = World()
+
+    world.submit(
+        (world.bio(WRITE, 0, first_kib * 1024), None, 0),
+        (world.bio(WRITE, 1000, 128 * 1024), None, 0),
+        (world.bio(WRITE, 2000, 4096), None, 0),
+        plug=True,
+    )
+
+    order = [
+        e.tracepoint for e in world.events if e.tracepoint in (Tracepoint.BIO_QUEUE, Tracepoint.RQ_ISSUE)
+    ]
+    # The head decides: behind a small head the 128 KiB request waits for the end of the plug.
+    assert order.index(Tracepoint.RQ_ISSUE) == expected
+
+
+def test_mq_deadline_serves_reads_before_writes_each_upwards_from_where_it_stands() -> None:
+    world = blocked_world()
+    for sector, op in ((300, WRITE), (900, READ), (100, WRITE), (500, READ), (700, WRITE)):
+        start(world, str(sector), one(world, sector, None, op=op))
+
+    world.loop.run()
+
+    # No write lies above the blockers: the batch begins with the oldest write, 300, and starts over for 100.
+    assert issued(world)[9:] == [(READ, 500), (READ, 900), (WRITE, 300), (WRITE, 700), (WRITE, 100)]
+
+
+def test_mq_deadline_lets_a_write_through_after_two_batches_of_reads() -> None:
+    world = blocked_world()
+    start(world, "write", one(world, 1, None))
+    for number in range(4):  # each lies before the one served last, so each begins a batch
+        start(world, f"read {number}", one(world, 8000 - 10 * number, None, op=READ))
+        world.memory_disk.complete_next()
+
+    assert [op for op, _ in issued(world)[9:]] == [READ, READ, WRITE]
+
+
+def test_mq_deadline_stays_in_one_direction_for_16_requests() -> None:
+    world = blocked_world(depth=32)
+    for number in range(20):
+        start(world, f"write {number}", one(world, 100 + 10 * number, None))
+    while len(issued(world)) < 33 + 3:
+        world.memory_disk.complete_next()
+    start(world, "read", one(world, 5000, None, op=READ))
+
+    world.loop.run()
+
+    assert [op for op, _ in issued(world)[33:]].index(READ) == 16
+
+
+def test_with_no_scheduler_only_the_last_8_waiting_requests_are_tried() -> None:
+    world = World(native=None, depth=64)
+    world.memory_disk.busy = 1
+    start(world, "busy", one(world, 5000, None))
+    for number in range(9):
+        start(world, str(number), one(world, 10 * number, None))
+
+    for sector in (11, 1):  # behind the second oldest, behind the oldest
+        start(world, f"try {sector}", one(world, sector, None))
+
+    assert [e.sector for e in world.events if e.tracepoint is Tracepoint.BIO_BACKMERGE] == [11]
+
+
+def test_integrity_is_dropped_from_a_bio_with_a_context_with_a_warning() -> None:
+    world = World()
+    bio = world.bio(WRITE, 0, pattern(512), flags=ReqFlags.INTEGRITY)
+
+    world.submit((bio, world.key("A"), 0))
+
+    assert ReqFlags.INTEGRITY not in bio.flags
+    assert len(world.kernel.log) == 1

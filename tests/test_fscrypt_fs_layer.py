@@ -1,0 +1,100 @@
+"""Filesystems that encrypt for themselves."""
+
+import errno
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blkcrypto.base.errors import BlkCryptoError
+from blkcrypto.fs.fs_layer import CephLikeFile, FsLayerCipher, UbifsLikeFile
+from blkcrypto.fs.fscrypt.filesystem import FileSystem, ceph_like, ubifs_like
+from blkcrypto.fs.fscrypt.master_key import MasterKey
+from blkcrypto.fs.fscrypt.policy import PolicyFlags
+from tests.fscrypt_world import ADIANTUM, EXT4, INO, NONCE, RAW, UUID, policy_for, small_ext4
+from tests.oracle.fscrypt_files import Subject, contents_unit
+
+SUBJECT = Subject(RAW, 0, UUID, INO, NONCE)
+
+
+def cipher(fs: FileSystem, flags: int = PolicyFlags.PAD_4, modes: tuple[int, int] = (1, 4)) -> FsLayerCipher:
+    key = MasterKey.from_raw(RAW)
+    return FsLayerCipher(policy_for(key, flags, modes), key, fs, ino=INO, nonce=NONCE)
+
+
+@given(data=st.binary(min_size=1, max_size=4096), block=st.integers(0, 2**31))
+def test_a_ubifs_block_is_compressed_padded_and_encrypted_as_one_unit(data: bytes, block: int) -> None:
+    file = UbifsLikeFile(cipher(ubifs_like(UUID)))
+    node = file.write_block(block, data)
+    assert file.read_block(block) == data
+    assert len(node.data) == -(-node.compressed_size // 16) * 16
+    assert node.compressed_size <= len(data)
+
+
+@pytest.mark.parametrize(("modes", "oracle_mode"), [((1, 4), 1), ((5, 6), 5)])
+def test_what_does_not_compress_is_stored_as_the_oracle_says(
+    modes: tuple[int, int], oracle_mode: int
+) -> None:
+    file = UbifsLikeFile(cipher(ubifs_like(UUID), modes=modes))
+    data = bytes(range(256)) + b"\x01\x02\x03"
+    node = file.write_block(9, data)
+    assert not node.is_compressed
+    assert node.data == contents_unit(SUBJECT, oracle_mode, 9, data.ljust(272, b"\0"))
+
+
+def test_an_unwritten_ubifs_block_is_a_hole() -> None:
+    assert UbifsLikeFile(cipher(ubifs_like(UUID))).read_block(3) == b""
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20_000), st.binary(min_size=1, max_size=9000)), min_size=1, max_size=6)
+)
+def test_a_ceph_file_is_the_bytes_written_to_it(writes: list[tuple[int, bytes]]) -> None:
+    file, model = CephLikeFile(cipher(ceph_like(UUID))), bytearray()
+    for pos, data in writes:
+        file.write(pos, data)
+        model.extend(bytes(max(0, pos + len(data) - len(model))))
+        model[pos : pos + len(data)] = data
+    assert file.read(0, 10**6) == bytes(model)
+    assert {len(block) for block in file.blocks.values()} == {4096}
+
+
+def test_a_ceph_block_is_as_the_oracle_says_and_a_partial_write_reads_it_first() -> None:
+    file = CephLikeFile(cipher(ceph_like(UUID)))
+    file.write(4096, b"a" * 4096)
+    assert file.reads_for_writes == 0
+    file.write(5000, b"b")
+    assert file.reads_for_writes == 1
+    plain = b"a" * 904 + b"b" + b"a" * (4096 - 905)
+    assert file.blocks == {1: contents_unit(SUBJECT, 1, 1, plain)}
+
+
+def test_direct_key_puts_the_nonce_into_the_iv_here_too() -> None:
+    one = cipher(ubifs_like(UUID), PolicyFlags.DIRECT_KEY, ADIANTUM)
+    key = MasterKey.from_raw(RAW)
+    other = FsLayerCipher(
+        policy_for(key, PolicyFlags.DIRECT_KEY, ADIANTUM), key, ubifs_like(UUID), ino=INO, nonce=bytes(16)
+    )
+    assert one.encrypt(0, bytes(64)) != other.encrypt(0, bytes(64))
+
+
+@pytest.mark.parametrize(
+    ("fs", "number"), [(EXT4, errno.ENOKEY), (small_ext4(), errno.EOPNOTSUPP)], ids=["7.3", "7.2"]
+)
+def test_filesystems_of_bios_have_no_such_cipher(fs: FileSystem, number: int) -> None:
+    with pytest.raises(BlkCryptoError) as caught:
+        cipher(fs)
+    assert caught.value.errno == number
+
+
+@pytest.mark.parametrize("fs", [ubifs_like(UUID), ceph_like(UUID)])
+@pytest.mark.parametrize("flag", [PolicyFlags.IV_INO_LBLK_64, PolicyFlags.IV_INO_LBLK_32])
+def test_inode_numbers_that_may_change_cannot_enter_ivs(fs: FileSystem, flag: PolicyFlags) -> None:
+    with pytest.raises(BlkCryptoError, match="EINVAL"):
+        cipher(fs, flag)
+
+
+@pytest.mark.parametrize("size", [0, 15, 17])
+def test_units_are_multiples_of_16_bytes(size: int) -> None:
+    with pytest.raises(ValueError, match="multiple of 16"):
+        cipher(ubifs_like(UUID)).encrypt(0, bytes(size))
