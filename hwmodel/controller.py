@@ -24,6 +24,7 @@ from hwmodel.engine import DataPath
 from hwmodel.host import Cpus
 from hwmodel.keyslots import Keyslots
 from hwmodel.media import Media
+from hwmodel.quiesce import Quiesce
 from hwmodel.request import READ, RECORD_WIDTH, STAGE_FIELDS, WRITE, Request, Then
 from hwmodel.software import SoftwareCrypto
 from hwmodel.staging import PAGE_BYTES, Staging, scheduler_tags
@@ -109,7 +110,13 @@ class Machine:
             self._tags = self._all_tags = scheduler_tags(self._tags)
             self._staging = self._new_staging()
         # What comes next is settled once, not asked per bio.
-        ready: Then = self._dispatch if self._staging is None else self._hold
+        slots = device.keyslots
+        self._quiesce: Quiesce | None = None
+        self._send: Then = self._dispatch
+        if slots is not None and slots.drains_io and where == "inline":
+            self._quiesce = Quiesce(self.clock, slots.drain_poll_ns.value, self._dispatch)
+            self._send = self._quiesce.dispatch
+        ready: Then = self._send if self._staging is None else self._hold
         self._get_tag: Then = self._get_free_tag if self._staging is None else self._merge_or_get_tag
         self._enter: Then = self._get_tag
         self._tagged: Then = ready
@@ -149,6 +156,7 @@ class Machine:
             program_ns=lambda key: costs[key.crypto_cfg.key_type],
             granted=self._ready,
             cpus=self.cpus if facts.program_on_cpu else None,
+            quiesce=self._quiesce,
         )
         self._acquire = self._device_slots.acquire
         self._tagged = self._tagged_with_slots
@@ -379,16 +387,15 @@ class Machine:
             for bio in bios:
                 bio.scheduler += now - bio.mark
             if len(bios) == 1:
-                self._dispatch(bios[0], now)
+                self._send(bios[0], now)
                 continue
             carrier = self._helper(holder)
             carrier.sector, carrier.nbytes = sector, nbytes
             carrier.members = bios
             carrier.slot, holder.slot = holder.slot, -1
-            self._dispatch(carrier, now)
+            self._send(carrier, now)
 
     def _dispatch(self, request: Request, now: int) -> None:
-        request.device_queue = 0
         if request.op == WRITE and self._path.limits:
             inline = request.key is not None and self._software is None
             self.clock.call_at(self._path.serve(request, now, inline=inline), request, self._write_media)
@@ -412,6 +419,8 @@ class Machine:
 
     def _device_done(self, request: Request, now: int) -> None:
         key = request.key
+        if self._quiesce is not None:
+            self._quiesce.done()
         slots = self._device_slots
         if slots is not None and request.slot >= 0:
             slot = request.slot
@@ -485,7 +494,7 @@ class Machine:
         if len(recorded) >= _FLUSH_RECORDS_AT:
             self._flush_records()
         request.queued = request.submit = request.tag_wait = request.cpu_crypto = request.scheduler = 0
-        request.keyslot_lock = request.keyslot_idle = request.keyslot_program = 0
+        request.keyslot_lock = request.keyslot_idle = request.keyslot_program = request.device_queue = 0
         self._pool.append(request)
         if self._room is not None:
             self._room.append(None)

@@ -18,6 +18,7 @@ from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.keyslots import KeyslotBusy, KeyslotTable
 from hwmodel.clock import Clock
 from hwmodel.host import Cpus
+from hwmodel.quiesce import Quiesce
 from hwmodel.request import Request, Then
 
 # rwsem_mark_wake() wakes at most this many readers at once (MAX_READERS_WAKEUP, kernel/locking/rwsem.c).
@@ -34,6 +35,7 @@ class Keyslots:
         program_ns: what programming a key takes, lock held.
         granted: called with a request that has its slot.
         cpus: where programming runs, when it keeps the submitter's CPU busy.
+        quiesce: empties the device first, where the hardware needs that.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Keyslots:
         program_ns: Callable[[BlkCryptoKey], int],
         granted: Then,
         cpus: Cpus | None = None,
+        quiesce: Quiesce | None = None,
     ) -> None:
         self.table: KeyslotTable[BlkCryptoKey] = KeyslotTable(num_slots)
         # What the hardware holds, which is what data is encrypted with.
@@ -52,6 +55,7 @@ class Keyslots:
         self.lock_held_ns = self.program_cpu_ns = 0
         self._clock = clock
         self._cpus = cpus
+        self._quiesce = quiesce
         self._program_ns = program_ns
         self._granted = granted
         self._locked = False
@@ -107,6 +111,12 @@ class Keyslots:
         self._locked = True
         self._locked_at = now
         request.slot = slot
+        if self._quiesce is None:
+            self._start_programming(request, now)
+        else:
+            self._quiesce.drain(request, now, self._start_programming)
+
+    def _start_programming(self, request: Request, now: int) -> None:
         cost_ns = self._program_ns(request.key)  # type: ignore[arg-type]  # as above
         if self._cpus is None:
             self._clock.call_at(now + cost_ns, request, self._programmed)
@@ -121,6 +131,8 @@ class Keyslots:
         self.hardware[request.slot] = key
         self.table.install(request.slot, key)
         self.programs += 1
+        if self._quiesce is not None:
+            self._quiesce.resume(now)
         self._granted(request, now)
         self._drop_lock(now)
 

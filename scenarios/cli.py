@@ -16,6 +16,9 @@ import click
 import blkcrypto
 from blkcrypto.base.errors import BadInput, BlkCryptoError
 from blkcrypto.base.units import UnitError, parse_duration_ns, parse_size
+from scenarios.cli_convert import convert
+from scenarios.cli_curve import curve_command
+from scenarios.cli_sweep import sweep_command
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -294,6 +297,11 @@ def selftest_command(golden: str, quiet: bool) -> int:
             click.echo(f"skipped {count}: {reason}")
     click.echo(report.summary())
     return DONE if report.passed else CHECK_FAILED
+
+
+cli.add_command(convert)
+cli.add_command(curve_command)
+cli.add_command(sweep_command)
 
 
 def _with_seed(sets: tuple[str, ...], seed: int | None) -> tuple[str, ...]:

@@ -53,6 +53,8 @@ def device(
     cipher_per_s: int = 4096 * 1_000_000,
     worker_ns: int = 0,
     per_data_unit_ns: int = 0,
+    drains_io: bool = False,
+    drain_poll_ns: int = 0,
 ) -> Device:
     """A device whose cipher takes 1 us per 4 KiB on a CPU unless told otherwise."""
     return Device(
@@ -69,6 +71,8 @@ def device(
             evict_ns=fig(program_ns),
             per_data_unit_ns=fig(per_data_unit_ns),
             program_on_cpu=program_on_cpu,
+            drains_io=drains_io,
+            drain_poll_ns=fig(drain_poll_ns),
         ),
         engine=Engine(rate_per_s=fig(engine_per_s), latency_ns=fig(engine_latency_ns)),
         media=Media(
