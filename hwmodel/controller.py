@@ -42,6 +42,9 @@ class DataPlane(Protocol):
     def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
         """``request`` is done; ``key`` is the key it was really encrypted or decrypted with."""
 
+    def forget(self, key: BlkCryptoKey) -> None:
+        """``key`` was evicted: nothing made from it may stay."""
+
 
 class Machine:
     """A host with one storage device.
@@ -157,6 +160,7 @@ class Machine:
             granted=self._ready,
             cpus=self.cpus if facts.program_on_cpu else None,
             quiesce=self._quiesce,
+            evicted=self._plane.forget if self._plane is not None else None,
         )
         self._acquire = self._device_slots.acquire
         self._tagged = self._tagged_with_slots

@@ -37,6 +37,9 @@ class UnitCipher(Protocol):
     def decrypt(self, ivs: Data, src: Data, out: Data | None = None) -> Data:
         """Plaintext."""
 
+    def wipe(self) -> None:
+        """Drop the key and everything made from it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
@@ -125,6 +128,13 @@ class VerifyingPlane:
         if reads:
             self._lay_out([run])
             self._corrupt()
+
+    def forget(self, key: BlkCryptoKey) -> None:
+        """``key`` was evicted: finish what waits for it and wipe its cipher."""
+        self.process()
+        cipher = self._ciphers.pop(key, None)
+        if cipher is not None:
+            cipher.wipe()
 
     def _queue(self, run: _Run) -> None:
         units = range(run.unit, run.unit + run.count)

@@ -36,6 +36,7 @@ class Keyslots:
         granted: called with a request that has its slot.
         cpus: where programming runs, when it keeps the submitter's CPU busy.
         quiesce: empties the device first, where the hardware needs that.
+        evicted: told of a key that is in no slot any more, because it was evicted.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Keyslots:
         granted: Then,
         cpus: Cpus | None = None,
         quiesce: Quiesce | None = None,
+        evicted: Callable[[BlkCryptoKey], None] | None = None,
     ) -> None:
         self.table: KeyslotTable[BlkCryptoKey] = KeyslotTable(num_slots)
         # What the hardware holds, which is what data is encrypted with.
@@ -56,6 +58,7 @@ class Keyslots:
         self._clock = clock
         self._cpus = cpus
         self._quiesce = quiesce
+        self._evicted = evicted
         self._program_ns = program_ns
         self._granted = granted
         self._locked = False
@@ -221,6 +224,8 @@ class Keyslots:
                 self.hardware[slot] = None
                 self.evicts += 1
             self.table.unlink(slot)
+        if self._evicted is not None and not busy:
+            self._evicted(key)
         self._drop_lock(self._clock.now)
         if busy:
             raise KeyslotBusy(f"{key!r} was evicted from slot {slot} while in use")

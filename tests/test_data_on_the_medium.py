@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from blkcrypto.block.key import BlkCryptoKey
+from blkcrypto.crypto.blockcipher import KeyWiped
 from blkcrypto.crypto.cipher import new_cipher
 from hwmodel.controller import Where
 from hwmodel.dataplane import BATCH_BYTES, Corruption, UnitCipher, VerifyingPlane
@@ -107,6 +108,30 @@ def test_data_encrypted_with_the_wrong_slot_is_found() -> None:
     run.run(iter([(now, 1, READ, 0, UNIT, 0, 0, 0)]))
     plane.process()
     assert plane.verified.mismatches == 1
+
+
+def test_an_evicted_key_leaves_no_cipher_behind() -> None:
+    made: list[UnitCipher] = []
+
+    def cipher_of(key: BlkCryptoKey) -> UnitCipher:
+        made.append(xts(key))
+        return made[-1]
+
+    objects = keys(2)
+    plane = VerifyingPlane(UNIT, seed=3, cipher_of=cipher_of)
+    run = machine(device(slots=2), objects, Records(), plane=plane)
+    run.run(iter([(0, 0, WRITE, 0, UNIT, 0, 0, 0)]))
+    assert run.keyslots is not None
+    run.clock.process(run.keyslots.evict(objects[0], 5 * US))
+    run.clock.run_until_empty()
+    (cipher,) = made
+    with pytest.raises(KeyWiped):
+        cipher.encrypt(np.zeros((1, 16), dtype=np.uint8), np.zeros((1, UNIT), dtype=np.uint8))
+    # A later bio gets a cipher made anew.
+    run.run(iter([(run.clock.now, 1, READ, 0, UNIT, 0, 0, 0)]))
+    plane.process()
+    assert plane.verified.mismatches == 0
+    assert len(made) == 2
 
 
 def test_the_exported_image_has_the_units_at_their_addresses(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ class BatchCipher:
         kernel.check_data_unit(data_unit_size)
         if not count:
             return
-        if self._threads == 1 or src.nbytes < 2 * kernel.part_bytes:
+        if count == 1 or self._threads == 1 or src.nbytes < 2 * kernel.part_bytes:
             kernel.crypt(ivs, 0, src, out, encrypt=encrypt)
             return
 

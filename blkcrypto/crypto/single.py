@@ -43,6 +43,11 @@ class PerUnit:
         except IndexError:
             cipher = Cipher(self._algorithm, self._mode(bytes(BLOCK_BYTES)))
         direct = self._mode is modes.XTS
+        if direct and len(src) == 1:  # as below, without the loop and the views
+            cipher.mode = self._mode(ivs.one(first))
+            (cipher.encryptor() if encrypt else cipher.decryptor()).update_into(src, out)
+            self._give_back(cipher)
+            return
         buffer = None if direct else np.empty(src.shape[1] + _SLACK, dtype=np.uint8)
         for at in range(len(src)):
             # A new mode in an old Cipher: its constructor would check both again, a third of the whole cost.
@@ -53,6 +58,9 @@ class PerUnit:
             else:
                 context.update_into(src[at], buffer)  # type: ignore[arg-type]  # an array is a buffer
                 out[at] = buffer[:-_SLACK]
+        self._give_back(cipher)
+
+    def _give_back(self, cipher: Cipher[modes.XTS | modes.CBC]) -> None:
         if self._algorithm is not None:
             self._idle.append(cipher)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hwmodel.device import Device
+from scenarios.load import load_scenario
 from scenarios.run import run
 from scenarios.schema import Keys, Layout, Run, Scenario, Workload
 from scenarios.traces.batch import BATCH_ROWS, NO_FILE, TraceBatch
@@ -122,3 +123,23 @@ def test_peak_memory_of_replaying_ten_million_rows(tmp_path: Path) -> None:
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"\nreplay of 10,000,000 CSV rows: {seconds:.0f} s, peak {peak:.0f} MiB")
+
+
+@pytest.mark.bench
+def test_batched_against_immediate_encryption_of_4_kib_random_io_under_1000_keys() -> None:
+    sets = ("ios=40000", "payload=verify", "layout.files=1000", "read_share=0.5")
+    spent: dict[str, list[float]] = {"8M": [], "0": []}
+    media = set()
+    for _ in range(3):
+        for batch, times in spent.items():
+            chosen = load_scenario("keyslot-contention", sets=(*sets, f"run.batch_bytes={batch}"))
+            began = time.process_time()
+            media.add(run(chosen).medium_sha256)
+            times.append(time.process_time() - began)
+    assert len(media) == 1
+    immediate, batched = median(spent["0"]), median(spent["8M"])
+    print(
+        f"\nverified 4 KiB random I/O, 1000 keys: immediate {immediate:.2f} s, batched {batched:.2f} s, ",
+        end="",
+    )
+    print(f"ratio {immediate / batched:.2f}")
