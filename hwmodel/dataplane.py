@@ -24,6 +24,7 @@ from hwmodel.request import Request
 
 BATCH_BYTES: Final = 8 << 20
 _MISMATCHES_KEPT: Final = 8
+_IV_BYTES: Final = 16  # of AES-256-XTS; every design's DUN fits its lower half
 
 Data = npt.NDArray[np.uint8]
 
@@ -158,23 +159,29 @@ class VerifyingPlane:
     def _write(self, runs: list[_Run]) -> None:
         if not runs:
             return
-        units, duns = _columns(runs)
-        places = self.medium.allocate(units)
+        batch = _Batch(runs)
+        places = self.medium.allocate(batch.units)
         self._grow_versions(int(places.max()))
         self._versions[places] += 1
-        data = plaintext(self._seed, units, self._versions[places], self._unit_bytes)
-        self.medium.store(places, self._ciphered(runs, duns, data, encrypt=True))
+        self._store(batch, places)
+
+    def _store(self, batch: "_Batch", places: npt.NDArray[np.int64]) -> None:
+        """Make the units' plaintext in their present version, encrypt it and store it."""
+        data = plaintext(self._seed, batch.units, self._versions[places], self._unit_bytes)
+        self._crypt(batch, data, encrypt=True)
+        self.medium.store(places, data)
 
     def _read(self, runs: list[_Run]) -> None:
         if not runs:
             return
         self._lay_out(runs)
-        units, duns = _columns(runs)
-        places = self.medium.places(units)
-        data = self._ciphered(runs, duns, self.medium.load(places), encrypt=False)
-        expected = plaintext(self._seed, units, self._versions[places], self._unit_bytes)
-        wrong = units[(data.view(np.uint64) != expected.view(np.uint64)).any(axis=1)]
-        self.verified.bytes += len(units) * self._unit_bytes
+        batch = _Batch(runs)
+        places = self.medium.places(batch.units)
+        data = self.medium.load(places)
+        self._crypt(batch, data, encrypt=False)
+        expected = plaintext(self._seed, batch.units, self._versions[places], self._unit_bytes)
+        wrong = batch.units[(data.view(np.uint64) != expected.view(np.uint64)).any(axis=1)]
+        self.verified.bytes += data.nbytes
         self.verified.mismatches += len(wrong)
         room = _MISMATCHES_KEPT - len(self.verified.where)
         self.verified.where.extend((wrong[:room] * self._unit_bytes).tolist())
@@ -191,33 +198,23 @@ class VerifyingPlane:
                     missing.append(_Run(unit, 1, run.key, run.dun + offset, write=True))
         if not missing:
             return
-        units, duns = _columns(missing)
-        places = self.medium.allocate(units)
+        batch = _Batch(missing)
+        places = self.medium.allocate(batch.units)
         self._grow_versions(int(places.max()))
         self._versions[places] = 0
-        data = plaintext(self._seed, units, self._versions[places], self._unit_bytes)
-        self.medium.store(places, self._ciphered(missing, duns, data, encrypt=True))
-        self.verified.laid_out_bytes += data.nbytes
+        self._store(batch, places)
+        self.verified.laid_out_bytes += len(places) * self._unit_bytes
 
-    def _ciphered(self, runs: list[_Run], duns: npt.NDArray[np.uint64], data: Data, *, encrypt: bool) -> Data:
-        """``data`` through each run's key, one cipher call per key."""
-        positions: dict[BlkCryptoKey | None, list[npt.NDArray[np.int64]]] = {}
+    def _crypt(self, batch: "_Batch", data: Data, *, encrypt: bool) -> None:
+        """``data`` in place, one cipher call per key."""
         at = 0
-        for run in runs:
-            positions.setdefault(run.key, []).append(np.arange(at, at + run.count))
-            at += run.count
-        ivs = np.zeros((len(data), 16), dtype=np.uint8)
-        ivs[:, :8] = duns.astype("<u8")[:, None].view(np.uint8)
-        out = np.empty_like(data)
-        for key, parts in positions.items():
-            chosen = np.concatenate(parts)
-            if key is None:
-                out[chosen] = data[chosen]
-                continue
-            cipher = self._cipher(key)
-            work = cipher.encrypt if encrypt else cipher.decrypt
-            out[chosen] = work(ivs[chosen], data[chosen])
-        return out
+        for key, count in batch.by_key:
+            if key is not None:
+                cipher = self._cipher(key)
+                part = data[at : at + count]
+                work = cipher.encrypt if encrypt else cipher.decrypt
+                work(batch.ivs[at : at + count], part, part)
+            at += count
 
     def _cipher(self, key: BlkCryptoKey) -> UnitCipher:
         cipher = self._ciphers.get(key)
@@ -244,10 +241,20 @@ class VerifyingPlane:
         self._corruptions = waiting
 
 
-def _columns(runs: list[_Run]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """Unit numbers and DUNs of every unit of ``runs``, in order."""
-    counts = np.array([run.count for run in runs], dtype=np.int64)
-    within = np.arange(counts.sum(), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
-    units = np.repeat(np.array([run.unit for run in runs], dtype=np.int64), counts) + within
-    first_duns = np.array([run.dun & (1 << 64) - 1 for run in runs], dtype=np.uint64)
-    return units, np.repeat(first_duns, counts) + within.astype(np.uint64)
+class _Batch:
+    """Every unit of some runs, sorted by key: device unit numbers, IVs, and units per key."""
+
+    __slots__ = ("by_key", "ivs", "units")
+
+    def __init__(self, runs: list[_Run]) -> None:
+        groups: dict[BlkCryptoKey | None, list[_Run]] = {}
+        for run in runs:
+            groups.setdefault(run.key, []).append(run)
+        self.by_key = [(key, sum(run.count for run in group)) for key, group in groups.items()]
+        ordered = [run for group in groups.values() for run in group]
+        counts = np.array([run.count for run in ordered], dtype=np.int64)
+        within = np.arange(counts.sum(), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+        self.units = np.repeat(np.array([run.unit for run in ordered], dtype=np.int64), counts) + within
+        first_duns = np.array([run.dun & (1 << 64) - 1 for run in ordered], dtype="<u8")
+        self.ivs = np.zeros((len(within), _IV_BYTES), dtype=np.uint8)
+        self.ivs[:, :8] = (np.repeat(first_duns, counts) + within.astype("<u8"))[:, None].view(np.uint8)

@@ -37,13 +37,17 @@ class Accesses:
         self._given = source
         self._progress = progress
         self._data_unit_size = scenario.keys.data_unit_size
-        self._opened = open_source(scenario) if source is None else None
-        named_files = self._opened.named_files if self._opened is not None else False
-        model = build(scenario, named_files=named_files)
-        self._layout = model.layout
-        if model.keys is None:
-            self.close()
+        if scenario.keys.design == "none":
             raise BadInput("without encryption no key is used: name a key design", where="keys.design")
+        self._opened = open_source(scenario) if source is None else None
+        try:
+            named_files = self._opened.named_files if self._opened is not None else False
+            model = build(scenario, named_files=named_files)
+        except BaseException:
+            self.close()
+            raise
+        assert model.keys is not None, "every other design has keys"
+        self._layout = model.layout
         self._keys = model.keys
         slots = model.machine.keyslots
         self.run_keyslots = slots.table.num_slots if slots is not None else 0

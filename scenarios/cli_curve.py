@@ -42,7 +42,7 @@ def _complete_designs(_ctx: click.Context, _param: click.Parameter, incomplete: 
 @click.option("--no-optimal", is_flag=True, help="Leave out what the best choice of victims would reach.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
 @click.option("--json", "json_file", metavar="FILE|-", help="Write the curves as JSON.")
-@click.option("--plot", "plot_file", metavar="FILE", help="Draw the curves as SVG.")
+@click.option("--plot", "plot_file", metavar="FILE|-", help="Draw the curves as SVG.")
 @click.option("--quiet", "-q", is_flag=True, help="No table and no progress.")
 def curve_command(
     trace_or_scenario: str,
@@ -60,8 +60,6 @@ def curve_command(
 
     TRACE is a file, - for standard input or builtin:NAME; SCENARIO the name of a shipped one or a TOML file.
     """
-    from pathlib import Path
-
     from scenarios.curve import curve_scenario
     from scenarios.report.console import new_console
     from scenarios.report.curve import curve_json, plot_curves, print_curves
@@ -80,8 +78,8 @@ def curve_command(
     if json_file is not None:
         write_text(json_file, curve_json(curves))
     if plot_file is not None:
-        plot_curves(curves, Path(plot_file))
-    if not quiet and json_file != STDOUT:
+        plot_curves(curves, plot_file)
+    if not quiet and STDOUT not in (json_file, plot_file):
         print_curves(new_console(), curves)
 
 

@@ -16,8 +16,7 @@ Result = TypeVar("Result")
 def compiled(function: Callable[Args, Result]) -> Callable[Args, Result] | None:
     """``function`` compiled at its first call, or None without numba.
 
-    It must use only integers and arrays, and release nothing it does not own: it runs without the
-    interpreter's lock.
+    It may use integers and arrays only; it runs without the interpreter's lock.
     """
     try:
         numba = importlib.import_module("numba")

@@ -111,7 +111,7 @@ def curve(
     Raises:
         BadInput: the trace is damaged, or nothing in the workload is encrypted.
     """
-    _check(max_keyslots)
+    _check(max_keyslots, "--max-keyslots")
     lru = LruCurve(max_keyslots)
     with closing(Accesses(scenario, source, progress)) as used, OptimalCurve(max_keyslots, folder) as best:
         for keys in used.key_numbers():
@@ -141,7 +141,7 @@ def curve_at(
     Raises:
         BadInput: as ``curve``.
     """
-    _check(keyslots)
+    _check(keyslots, "--keyslots")
     table = LruTable(keyslots)
     with closing(Accesses(scenario, source, progress)) as used:
         for keys in used.key_numbers():
@@ -169,7 +169,7 @@ def sampled_curve(
     Raises:
         BadInput: as ``curve``, or the workload is too short to be sampled.
     """
-    _check(max_keyslots)
+    _check(max_keyslots, "--max-keyslots")
     rng = stream(scenario.run.seed, "curve.sample")
     with closing(Accesses(scenario, source, progress)) as used:
         sample = SampledCurve(max_keyslots, share, rng, used.keys_of)
@@ -191,9 +191,9 @@ def sampled_curve(
         )
 
 
-def _check(keyslots: int) -> None:
+def _check(keyslots: int, option: str) -> None:
     if not 1 <= keyslots <= MOST_KEYSLOTS:
-        raise BadInput(f"{keyslots} is out of range: 1 to {MOST_KEYSLOTS}", where="--max-keyslots")
+        raise BadInput(f"{keyslots} is out of range: 1 to {MOST_KEYSLOTS}", where=option)
 
 
 def _curve(

@@ -284,6 +284,21 @@ def test_a_key_the_cipher_refuses_fails_the_io_and_leaves_the_slot_blanked(era: 
     assert engine(world).slots.active_mode(1) is CryptoModeNum.INVALID
 
 
+@pytest.mark.parametrize("era", ERAS)
+def test_a_mode_that_was_not_started_is_an_i_o_error_with_one_warning_although_another_was(era: str) -> None:
+    world = World(era, native=None)
+    world.key("A")
+    sm4 = init_key(
+        pattern(32).tobytes(), CryptoModeNum.SM4_XTS, dun_bytes=8, data_unit_size=512, era=world.kernel.era
+    )
+
+    for _ in range(2):
+        world.submit((world.bio(WRITE, 0, pattern(512), name="bio"), sm4, 0))
+
+    assert world.done == [("bio", BlkStatus.IOERR)] * 2
+    assert world.kernel.log == ["I/O with SM4-XTS before its mode was started"]
+
+
 def test_a_failed_program_over_an_old_key_leaves_it_linked_to_a_blanked_slot() -> None:
     # Source reading, section 3.12: the hazard of a device that destroys the old key before it fails.
     world = World(native=None, fallback=made_with(num_keyslots=1))
@@ -342,6 +357,18 @@ def test_duns_carry_and_wrap_inside_one_write(era: str, dun: int) -> None:
 
     expected = ciphertext(key.raw, dun, plaintext.tobytes(), 512)
     assert world.memory_disk.medium[: 8 * 512].tobytes() == expected
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_write_of_several_chunks_goes_on_with_the_next_dun_in_each(era: str) -> None:
+    world = World(era, native=None)
+    key = world.key("A", size=PAGE)
+    plaintext = pattern(600 * PAGE)
+
+    world.write(0, plaintext, key, 2**64 - 300)
+
+    expected = ciphertext(key.raw, 2**64 - 300, plaintext.tobytes(), PAGE)
+    assert world.memory_disk.medium[: 600 * PAGE].tobytes() == expected
 
 
 def test_all_eras_and_hardware_put_the_same_bytes_on_the_medium() -> None:

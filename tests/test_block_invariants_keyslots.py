@@ -101,6 +101,15 @@ def test_01_a_slot_is_on_the_idle_list_when_and_only_when_it_has_no_references()
     assert (while_held_twice, while_held_once, idle(profile)) == ((1,), (1,), (1, 0))
 
 
+def test_01_a_hit_in_an_idle_slot_takes_it_off_the_idle_list() -> None:
+    profile, _ = new_profile(2)
+    use(profile, A)
+
+    get(profile, A)
+
+    assert idle(profile) == (1,)
+
+
 def test_02_an_overwritten_key_is_found_nowhere_and_a_key_is_in_one_slot_only() -> None:
     profile, _ = new_profile(1)
 
@@ -303,10 +312,11 @@ def test_10_after_an_eviction_the_key_must_be_programmed_again(fails: bool) -> N
         assert fails
     log.fails = False
     log.lines.clear()
+    left = keys_in(profile)
 
     use(profile, A)
 
-    assert log.programs == ["program A 1"]
+    assert (left, log.programs) == ([None, None], ["program A 1"])
 
 
 def test_10_evicting_an_absent_key_succeeds_and_changes_nothing() -> None:

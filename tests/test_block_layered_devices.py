@@ -21,7 +21,7 @@ from blkcrypto.block.sysfs import crypto_attributes
 from blkcrypto.block.trace import Tracepoint
 from tests.block_world import MemoryDisk, World, pattern
 from tests.oracle.block_xts import ciphertext
-from tests.test_block_wrapped_keys import WrappingDevice
+from tests.test_block_wrapped_keys import BLOB_BYTES, WrappingDevice
 
 READ, WRITE = ReqOp.READ, ReqOp.WRITE
 XTS = CryptoModeNum.AES_256_XTS
@@ -246,7 +246,7 @@ def test_operations_on_wrapped_keys_go_to_the_first_device_below() -> None:
     ephemeral = profile.prepare_key(long_term)
 
     assert devices[0].derive_sw_secret(ephemeral) == profile.derive_sw_secret(ephemeral)
-    assert len(profile.generate_key()) == 68
+    assert len(profile.generate_key()) == BLOB_BYTES
     with pytest.raises(Exception, match="EBADMSG"):
         devices[1].prepare_key(long_term)
 

@@ -8,9 +8,10 @@ from blkcrypto.block.bio import Bio, ReqFlags
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.limits import QueueLimits
 from blkcrypto.block.op import ReqOp
+from blkcrypto.block.plug import plugged
 from blkcrypto.block.sysfs import slot_views
 from blkcrypto.block.trace import Tracepoint
-from blkcrypto.block.waiting import Task
+from blkcrypto.block.waiting import Task, run_to_end
 from tests.block_world import ProgramFailed, World, crypt_units, pattern
 
 READ, WRITE = ReqOp.READ, ReqOp.WRITE
@@ -34,14 +35,6 @@ def one(
     op: ReqOp = WRITE,
 ) -> Submission:
     return world.bio(op, sector, pattern(512), flags=flags, name=name), key, sector
-
-
-def blocked_world(depth: int = 8) -> World:
-    """A scheduler with all tags at the device and one request next in line: it holds what comes now."""
-    world = World(native=None, depth=depth, scheduler="mq-deadline")
-    for number in range(depth + 1):
-        start(world, f"blocker {number}", one(world, 15000 + 10 * number, None))
-    return world
 
 
 def issued(world: World) -> list[tuple[ReqOp, int]]:
@@ -144,6 +137,18 @@ def test_a_busy_device_is_offered_the_same_request_again_in_order() -> None:
 
     assert [sector for _, sector in issued(world)] == [0, 100, 200]
     assert world.queue.counts.requeues == 1
+
+
+def test_a_driver_that_refuses_a_request_fails_its_bios_and_frees_all_it_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(slots=1)
+    monkeypatch.setattr(world.memory_disk, "queue_rq", lambda rq: BlkStatus.TARGET)
+
+    world.submit(one(world, 0, world.key("A"), name="bio"))
+
+    assert world.done == [("bio", BlkStatus.TARGET)]
+    assert (refs(world), world.queue.tags.in_use, world.queue.in_flight) == ([0], 0, set())
 
 
 def test_bytes_done_in_parts_release_the_slot_only_with_the_last() -> None:
@@ -259,6 +264,17 @@ def test_the_slot_goes_with_the_data_although_a_flush_follows() -> None:
     assert ([op for op, _ in issued(world)], refs(world), world.done) == ([WRITE, ReqOp.FLUSH], [0], [])
 
 
+def test_a_failed_write_is_not_followed_by_the_flush_it_needed() -> None:
+    world = World(limits=CACHED, slots=1)
+    world.submit(one(world, 0, world.key("A"), flags=FUA, name="bio"))
+    world.memory_disk.status = BlkStatus.MEDIUM
+
+    world.memory_disk.complete_next()
+
+    assert (world.done, [op for op, _ in issued(world)]) == ([("bio", BlkStatus.MEDIUM)], [WRITE])
+    assert (refs(world), world.queue.tags.in_use) == ([0], 0)
+
+
 def test_whoever_needs_a_flush_while_one_runs_shares_the_next() -> None:
     world = World(limits=CACHED)
     for number in range(4):
@@ -325,51 +341,29 @@ def test_a_plug_whose_head_has_128_kib_is_flushed_before_the_next_request(
     assert order.index(Tracepoint.RQ_ISSUE) == expected
 
 
-def test_mq_deadline_serves_reads_before_writes_each_upwards_from_where_it_stands() -> None:
-    world = blocked_world()
-    for sector, op in ((300, WRITE), (900, READ), (100, WRITE), (500, READ), (700, WRITE)):
-        start(world, str(sector), one(world, sector, None, op=op))
+def test_a_plug_inside_a_plug_is_the_same_plug() -> None:
+    world, task = World(native=None), Task("task")
+    with plugged(task) as outer:
+        with plugged(task) as inner:
+            run_to_end(world.submission(task, [one(world, 0, None)]))
+        held = list(outer.requests)
 
-    world.loop.run()
-
-    # No write lies above the blockers: the batch begins with the oldest write, 300, and starts over for 100.
-    assert issued(world)[9:] == [(READ, 500), (READ, 900), (WRITE, 300), (WRITE, 700), (WRITE, 100)]
-
-
-def test_mq_deadline_lets_a_write_through_after_two_batches_of_reads() -> None:
-    world = blocked_world()
-    start(world, "write", one(world, 1, None))
-    for number in range(4):  # each lies before the one served last, so each begins a batch
-        start(world, f"read {number}", one(world, 8000 - 10 * number, None, op=READ))
-        world.memory_disk.complete_next()
-
-    assert [op for op, _ in issued(world)[9:]] == [READ, READ, WRITE]
+    assert inner is outer
+    assert (len(held), issued(world)) == (1, [(WRITE, 0)])
 
 
-def test_mq_deadline_stays_in_one_direction_for_16_requests() -> None:
-    world = blocked_world(depth=32)
-    for number in range(20):
-        start(world, f"write {number}", one(world, 100 + 10 * number, None))
-    while len(issued(world)) < 33 + 3:
-        world.memory_disk.complete_next()
-    start(world, "read", one(world, 5000, None, op=READ))
+def test_a_plug_with_two_queues_tries_the_newest_request_of_the_bio_s_own() -> None:
+    world = World(native=None)
+    _, other = world.add_disk("sdb", None)
+    bios = [
+        world.bio(WRITE, 0, pattern(512)),
+        world.bio(WRITE, 0, pattern(512), bdev=other.whole),
+        world.bio(WRITE, 1, pattern(512)),
+    ]
 
-    world.loop.run()
+    world.submit(*((bio, None, 0) for bio in bios), plug=True)
 
-    assert [op for op, _ in issued(world)[33:]].index(READ) == 16
-
-
-def test_with_no_scheduler_only_the_last_8_waiting_requests_are_tried() -> None:
-    world = World(native=None, depth=64)
-    world.memory_disk.busy = 1
-    start(world, "busy", one(world, 5000, None))
-    for number in range(9):
-        start(world, str(number), one(world, 10 * number, None))
-
-    for sector in (11, 1):  # behind the second oldest, behind the oldest
-        start(world, f"try {sector}", one(world, sector, None))
-
-    assert [e.sector for e in world.events if e.tracepoint is Tracepoint.BIO_BACKMERGE] == [11]
+    assert [(row[1], row[2]) for row in world.memory_disk.seen] == [(0, 2)]
 
 
 def test_integrity_is_dropped_from_a_bio_with_a_context_with_a_warning() -> None:

@@ -219,8 +219,9 @@ def test_the_rest_of_a_split_is_submitted_after_its_front_and_the_front_merges_n
     world.submit((world.bio(ReqOp.WRITE, 0, 4 * PAGE, layout=[PAGE] * 4), key, 0), plug=True)
 
     assert [(row[1], row[2], row[3]) for row in world.memory_disk.seen] == [(0, 16, 0), (16, 16, 16)]
-    assert ReqFlags.NOMERGE in world.memory_disk.pending[0].flags
-    assert ReqFlags.NOMERGE not in world.memory_disk.pending[1].flags
+    front, rest = (rq.bios[0] for rq in world.memory_disk.pending)
+    assert ReqFlags.NOMERGE in front.flags
+    assert ReqFlags.NOMERGE not in rest.flags
 
 
 def test_a_nowait_bio_that_must_be_split_completes_with_again() -> None:

@@ -36,6 +36,7 @@ from tests.oracle.block_xts import ciphertext
 
 XTS = CryptoModeNum.AES_256_XTS
 RAW = bytes(range(32))
+BLOB_BYTES = 100  # with padding, as Qualcomm's second version has
 BOTH = KeyType.RAW | KeyType.HW_WRAPPED
 WRAPPING = capabilities({XTS: 0x1200}, max_dun_bytes=8, key_types=BOTH)
 RAW_ONLY = capabilities({XTS: 0x1200}, max_dun_bytes=8)
@@ -45,7 +46,7 @@ class WrappingDevice:
     """A key-wrapping unit with keyslots; only ``hidden`` knows what the hardware knows."""
 
     def __init__(self, seed: int = 3, kdf: str = "kdf1") -> None:
-        self.unit = KeyWrapUnit(np.random.default_rng(seed), blob_bytes=68, kdf=kdf)
+        self.unit = KeyWrapUnit(np.random.default_rng(seed), blob_bytes=BLOB_BYTES, kdf=kdf)
         self.hidden: dict[int, bytes] = {}
 
     def keyslot_program(self, key: BlkCryptoKey, slot: int) -> None:
@@ -136,7 +137,7 @@ def test_28_an_ephemeral_blob_is_not_taken_for_a_long_term_one() -> None:
 
 
 @settings(deadline=None)
-@given(bit=st.integers(0, 68 * 8 - 1), what=st.sampled_from(["prepare", "derive", "program"]))
+@given(bit=st.integers(0, BLOB_BYTES * 8 - 1), what=st.sampled_from(["prepare", "derive", "program"]))
 def test_28_a_blob_with_one_flipped_bit_is_rejected(bit: int, what: str) -> None:
     profile, _ = wrapping_profile()
     blob = bytearray(profile.generate_key())
@@ -244,7 +245,7 @@ FAULTS: list[tuple[str, dict[str, Any], str, int]] = [
     ("no wrapped keys", {"profile": profile_with(GOOD, RAW_ONLY)}, "import generate prepare", 95),
     ("operation missing", {"profile": profile_with(Bare())}, "import generate prepare", 95),
     ("driver error", {"profile": profile_with(Failing())}, "import generate prepare", 5),
-    ("no room", {"room": 67}, "import generate prepare", 75),
+    ("no room", {"room": BLOB_BYTES - 1}, "import generate prepare", 75),
     ("result unwritable", {"writable": False}, "import generate prepare", 14),
 ]
 SINGLE = [(call, fault) for fault in FAULTS for call in fault[2].split()]
@@ -295,7 +296,7 @@ def test_of_two_faults_of_an_ioctl_the_one_checked_first_decides(
 
 
 def test_a_bad_blob_is_ebadmsg_and_an_empty_one_passes_the_size_check() -> None:
-    assert errno_of("prepare", {"key": bytes(68)}) == 74
+    assert errno_of("prepare", {"key": bytes(BLOB_BYTES)}) == 74
     assert errno_of("prepare", {"key": b""}) == 74
 
 
@@ -344,6 +345,6 @@ def test_a_wrapped_key_never_reaches_the_cpu() -> None:
 def test_a_wrapped_key_that_cannot_be_programmed_fails_the_io_that_uses_it() -> None:
     profile, _ = wrapping_profile()
 
-    grant = run_to_end(profile.get_keyslot(wrapped(bytes(68))))
+    grant = run_to_end(profile.get_keyslot(wrapped(bytes(BLOB_BYTES))))
 
     assert (grant.status, grant.slot) == (BlkStatus.IOERR, NO_SLOT)

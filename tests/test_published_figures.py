@@ -32,10 +32,15 @@ def measured(path: Path, device: str, read_share: int, access: str, size: str, i
         f"""
         question = "Is it as fast as its vendor says?"
         device = "{device}"
-        workload = {{ ios = {ios}, read_share = {read_share}, access = "{access}", block_sizes = "{size}", jobs = 4 }}
         layout = {{ files = 4, file_size = "1G" }}
         keys = {{ design = "none" }}
         run = {{ queue_depth = 8, warmup = 200 }}
+        [workload]
+        ios = {ios}
+        read_share = {read_share}
+        access = "{access}"
+        block_sizes = "{size}"
+        jobs = 4
         """
     )
     return run(load_scenario(str(file)))

@@ -19,13 +19,13 @@ data, and a completion that is no multiple of the data unit is refused.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.base.status import BlkStatus, errno_to_blk_status
 from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.bio import Bio, ReqFlags
-from blkcrypto.block.bvec import bvecs
 from blkcrypto.block.device import Disk, RequestSink
 from blkcrypto.block.flush import FlushMachine, flush_steps
 from blkcrypto.block.kernel import SPLIT_BIOS, Kernel
@@ -73,6 +73,7 @@ class RequestQueue:
         profile: the device's crypto profile.
         nomerges: merge nothing.
         split_reserve: bios set aside for splitting.
+        clock: nanoseconds, for the scheduler's deadlines; time stands still by default.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class RequestQueue:
         profile: CryptoProfile | None = None,
         nomerges: bool = False,
         split_reserve: int = SPLIT_BIOS,
+        clock: Callable[[], int] = lambda: 0,
     ) -> None:
         self.kernel = kernel
         self.name = name
@@ -100,7 +102,7 @@ class RequestQueue:
         self.scheduler: Scheduler = NoScheduler(limits)
         self.sched_tags: TagSet | None = None
         if scheduler == "mq-deadline":
-            self.scheduler = MqDeadline(limits, self._drop_merged)
+            self.scheduler = MqDeadline(limits, self._drop_merged, clock)
             self.sched_tags = TagSet(f"a scheduler tag of {name}", scheduler_tags(depth))
         elif scheduler != "none":
             raise ValueError(f"{scheduler!r} is no scheduler: use none or mq-deadline")
@@ -312,42 +314,25 @@ class RequestQueue:
             return False
         if last and rq.needs and not self._flush_data_done(rq, status):
             return False
-        self._complete_bios(rq, status, nbytes)
+        rq.complete_bios(status, nbytes)
         if not last:
             return True
         self._free(rq)
         self.run()
         return False
 
-    def _complete_bios(self, rq: Request, status: BlkStatus, nbytes: int) -> None:
-        rq.sector += nbytes >> SECTOR_SHIFT
-        rq.nbytes -= nbytes
-        if rq.crypt_ctx is not None:
-            rq.crypt_ctx.advance(nbytes)
-        while rq.bios and nbytes >= rq.bios[0].nbytes:
-            bio = rq.bios.popleft()
-            nbytes -= bio.nbytes
-            bio.complete(status)
-        if nbytes:
-            bio = rq.bios[0]
-            bio.fail(status)
-            bio.advance(nbytes)
-        if rq.nbytes:
-            rq.segments = sum(1 for bio in rq.bios for _ in bvecs(bio.vecs, bio.it))
-
     def _flush_data_done(self, rq: Request, status: BlkStatus) -> bool:
         """Whether a write with flush steps may end now; a failed one skips the flush after it."""
-        if status is not BlkStatus.OK:
-            rq.needs = []
-        else:
+        if status is BlkStatus.OK:
             return self._flush.data_done(rq)
+        rq.needs = []
         return True
 
     def _end(self, rq: Request, status: BlkStatus) -> None:
         """All steps of a flush or a write with flushes are done, or one failed."""
         if self.kernel.era.release_before_callback:
             self._put_keyslot(rq)
-        self._complete_bios(rq, status, rq.nbytes)
+        rq.complete_bios(status, rq.nbytes)
         self._free(rq)
         self.run()
 

@@ -10,6 +10,7 @@ import enum
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from blkcrypto.base.status import BlkStatus
 from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.bio import NOMERGE_FLAGS, Bio, ReqFlags
 from blkcrypto.block.crypt_ctx import BioCryptCtx
@@ -117,3 +118,19 @@ class Request:
         if self.op in _NEVER_MERGED or self.flags & NOMERGE_FLAGS:
             return False
         return not self.started and not self.needs
+
+    def complete_bios(self, status: BlkStatus, nbytes: int) -> None:
+        """The first ``nbytes`` are done: complete the bios they cover and move on, context included."""
+        self.sector += nbytes >> SECTOR_SHIFT
+        self.nbytes -= nbytes
+        if self.crypt_ctx is not None:
+            self.crypt_ctx.advance(nbytes)
+        while self.bios and nbytes >= self.bios[0].nbytes:
+            bio = self.bios.popleft()
+            nbytes -= bio.nbytes
+            bio.complete(status)
+        if nbytes:
+            self.bios[0].fail(status)
+            self.bios[0].advance(nbytes)
+        if self.nbytes:
+            self.segments = sum(1 for bio in self.bios for _ in bio.bvecs())

@@ -117,7 +117,7 @@ class MqDeadline:
         self._fifo: dict[bool, dict[Request, int]] = {False: {}, True: {}}
         self._by_end: dict[int, list[Request]] = {}
         self._last_merge: Request | None = None
-        self._writing = False
+        self._writing = True  # as in Linux: what comes first counts as a batch of writes going on
         self._batched = 0
         self._starved = 0
         self._latest = {False: 0, True: 0}

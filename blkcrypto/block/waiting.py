@@ -84,11 +84,6 @@ class WaitQueue:
         while self.sleepers:
             self.sleepers.popleft().wake()
 
-    def wake_one(self) -> None:
-        """Wake the task that has slept longest."""
-        if self.sleepers:
-            self.sleepers.popleft().wake()
-
     def describe(self) -> str:
         """What is waited for, and who holds it."""
         return self.what if self.holders is None else f"{self.what} ({self.holders()})"

@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
-from blkcrypto.base.errors import BadInput
 from scenarios.curve import Curve
 from scenarios.report.console import new_table, trimmed
 from scenarios.report.json import Json
@@ -107,8 +105,8 @@ def _shown(curve: Curve) -> list[int]:
     return [at for at, count in enumerate(curve.keyslots) if count in wanted]
 
 
-def plot_curves(curves: Sequence[Curve], path: Path) -> None:
-    """Write the curves as SVG; equal curves give equal bytes.
+def plot_curves(curves: Sequence[Curve], target: str) -> None:
+    """Write the curves as SVG to a file, or to standard output for ``-``; equal curves give equal bytes.
 
     Raises:
         BadInput: matplotlib is not installed, or the file cannot be written.
@@ -137,10 +135,7 @@ def plot_curves(curves: Sequence[Curve], path: Path) -> None:
     axes.set_ylabel("% of encrypted bios")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
-    try:
-        save(figure, path)
-    except OSError as error:
-        raise BadInput(f"cannot write it: {error.strerror}", where=str(path)) from None
+    save(figure, target)
 
 
 def _slots(count: int) -> str:

@@ -89,9 +89,7 @@ def test_timing_only_replay_against_plain_simpy() -> None:
     print(f"\nreplay, {IOS} I/Os, median of {PAIRS} pairs, per CPU second:")
     print(f"  plain SimPy {plain:>9,.0f}   blkcrypto {ours:>9,.0f}   ratio {ratio:.2f}")
     long_rate = ours_per_cpu_second(1_000_000)
-    print(
-        f"  blkcrypto, 1,000,000 I/Os: {long_rate:>9,.0f}   against the baseline above {long_rate / plain:.2f}"
-    )
+    print(f"  blkcrypto, 1,000,000 I/Os: {long_rate:>9,.0f}   against plain SimPy {long_rate / plain:.2f}")
 
 
 def write_trace(path: Path, rows: int) -> None:

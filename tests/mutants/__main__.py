@@ -18,19 +18,20 @@ from tests.mutants.row import Mutant
 ROOT = Path(__file__).parents[2]
 COPIED = ("blkcrypto", "hwmodel", "tests", "pyproject.toml")
 FAILED, PASSED = 1, 0
+SLIPS = ("NameError", "SyntaxError", "IndentationError", "ImportError")
 ALL = (*KEYSLOTS, *IO, *REST)
 
 
-def run_tests(tree: Path, tests: str) -> int:
-    """Exit status of pytest in ``tree``."""
+def run_tests(tree: Path, tests: str) -> tuple[int, str]:
+    """Exit status and output of pytest in ``tree``."""
     file, _, expression = tests.partition(" ")
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/{file}"]
     if expression:
         command += ["-k", expression]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     # The copy comes first on the path, so that it hides the installed package.
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, cwd=tree, env=environment, check=False, **quiet).returncode
+    done = subprocess.run(command, cwd=tree, env=environment, check=False, capture_output=True, text=True)
+    return done.returncode, done.stdout
 
 
 def copy_tree(where: Path) -> Path:
@@ -58,11 +59,15 @@ def verdict(mutant: Mutant) -> str:
         if text.count(mutant.right) != 1:
             return f"CANNOT BE MADE: the text is there {text.count(mutant.right)} times"
         path.write_text(text.replace(mutant.right, mutant.wrong))
-        status = run_tests(tree, mutant.tests)
+        status, output = run_tests(tree, mutant.tests)
+    slip = next((error for error in SLIPS if f"E   {error}" in output), None)
+    if slip is not None:
+        return f"CANNOT BE MADE: it is no wrong rule but a {slip}"
     return {FAILED: "found", PASSED: "SURVIVED"}.get(status, f"CANNOT BE MADE: pytest exits with {status}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the chosen mutants and print what became of each."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("only", nargs="*", help="run mutants whose name contains one of these")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
@@ -73,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(mutant.name for mutant in mutants))
         return 0
     for tests in sorted({mutant.tests for mutant in mutants}):
-        if run_tests(ROOT, tests) != PASSED:
+        if run_tests(ROOT, tests)[0] != PASSED:
             print(f"without any mutant these tests do not pass: {tests}")
             return 2
     bad = 0

@@ -1,4 +1,5 @@
 """Mutants of the I/O path (invariants 13 to 23)."""
+# ruff: noqa: E501  rows quote lines of code as they stand
 
 from tests.mutants.row import Mutant
 
@@ -51,7 +52,11 @@ IO = (
         _ORACLE,
     ),
     Mutant(
-        "7.1/15", _WRITE, "source.advance(size)", "source.it = advance(source.vecs, source.it, size)", _ORACLE
+        "7.1/15",
+        _WRITE,
+        "source.advance(size)",
+        "kept, source.crypt_ctx = source.crypt_ctx, None; source.advance(size); source.crypt_ctx = kept",
+        f"{_FALLBACK} several_chunks",
     ),
     Mutant("7.1/16", _READ, "segments(bio.vecs, kept.it,", "segments(bio.vecs, bio.it,", _ORACLE),
     Mutant("7.1/16", _READ, "kept.ctx.dun,", "kept.ctx.dun + 1,", _ORACLE),
@@ -210,8 +215,8 @@ IO = (
     ),
     Mutant(
         "3.11 partial",
-        _QUEUE,
-        "            rq.crypt_ctx.advance(nbytes)\n",
+        "blkcrypto/block/request.py",
+        "            self.crypt_ctx.advance(nbytes)\n",
         "            pass\n",
         f"{_REQUESTS} parts",
     ),

@@ -1,4 +1,5 @@
 """Mutants of the keyslot manager (invariants 1 to 12)."""
+# ruff: noqa: E501  rows quote lines of code as they stand
 
 from tests.mutants.row import Mutant
 
@@ -97,7 +98,7 @@ KEYSLOTS = (
         "7.1/8",
         _PROFILE,
         "self.table.put(slot):\n            self.slot_idled.wake_all()",
-        "self.table.put(slot):\n            self.slot_idled.wake_one()",
+        "self.table.put(slot) and self.slot_idled.sleepers:\n            self.slot_idled.sleepers.popleft().wake()",
         f"{_MACHINE}",
     ),
     Mutant(

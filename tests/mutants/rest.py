@@ -229,7 +229,11 @@ _CHECKS = (
         f"{_ORDER} 5_x",
     ),
     Mutant(
-        "4.1/1", _FALLBACK, "if self.engine is None or config", "if self.engine is None and config", _ORDER
+        "4.1/1",
+        _FALLBACK,
+        "if self.engine is None or config",
+        "if self.engine is None and config",
+        "test_block_fallback_rules.py not_started",
     ),
     Mutant("4.1/2", _FALLBACK, "        if not supported:\n", "        if False:\n", _ORDER),
 )
