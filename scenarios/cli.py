@@ -23,8 +23,6 @@ from scenarios.cli_sweep import sweep_command
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from rich.progress import Progress
-
     from scenarios.load import ReplayOptions
     from scenarios.result import RunResult
     from scenarios.schema import Scenario
@@ -239,11 +237,12 @@ def compare_command(
     from scenarios.report.console import new_console
     from scenarios.report.files import STDOUT, check_target, write_text
     from scenarios.report.json import compare_json
+    from scenarios.report.progress import new_progress
 
     if json_file is not None:
         check_target(json_file)
 
-    with _progress(quiet) as progress:
+    with new_progress(quiet=quiet) as progress:
         task = progress.add_task("", total=None)
 
         def started(number: int, count: int, labels: Mapping[str, str]) -> None:
@@ -313,12 +312,13 @@ def _run(scenario: "Scenario", json_file: str | None, quiet: bool) -> int:
     from scenarios.report.console import new_console, print_run
     from scenarios.report.files import STDOUT, check_target, write_text
     from scenarios.report.json import run_json
+    from scenarios.report.progress import new_progress
     from scenarios.run import run
 
     if json_file is not None:
         check_target(json_file)
 
-    with _progress(quiet) as progress:
+    with new_progress(quiet=quiet) as progress:
         task = progress.add_task("rows", total=scenario.workload.limit or scenario.workload.ios or None)
         result = run(scenario, progress=lambda rows: progress.advance(task, rows))
     if json_file is not None:
@@ -331,24 +331,6 @@ def _run(scenario: "Scenario", json_file: str | None, quiet: bool) -> int:
 def _status(results: "Sequence[RunResult]") -> int:
     failed = any(result.mismatches or not all(result.checks.values()) for result in results)
     return CHECK_FAILED if failed else DONE
-
-
-def _progress(quiet: bool) -> "Progress":
-    """A progress bar on standard error, and only on a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from scenarios.report.console import new_console
-
-    console = new_console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=quiet or not console.is_terminal,
-    )
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from blkcrypto.block.key import BlkCryptoKey, CryptoConfig, CryptoModeNum, KeyType
-from blkcrypto.block.op import ReqOp
 from blkcrypto.block.limits import QueueLimits
+from blkcrypto.block.op import ReqOp
 from hwmodel.controller import DataPlane, Machine, SchedulerName, Where
 from hwmodel.device import (
     Controller,

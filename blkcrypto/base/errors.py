@@ -9,7 +9,6 @@ import errno as _errno
 from pathlib import Path
 from typing import ClassVar
 
-
 _LINUX_NAMES = {_errno.EOPNOTSUPP: "EOPNOTSUPP", _errno.EAGAIN: "EAGAIN", _errno.EDEADLK: "EDEADLK"}
 
 

@@ -45,7 +45,8 @@ class PerUnit:
         direct = self._mode is modes.XTS
         if direct and len(src) == 1:  # as below, without the loop and the views
             cipher.mode = self._mode(ivs.one(first))
-            (cipher.encryptor() if encrypt else cipher.decryptor()).update_into(src, out)
+            context = cipher.encryptor() if encrypt else cipher.decryptor()
+            context.update_into(src, out)  # type: ignore[arg-type]  # arrays are buffers
             self._give_back(cipher)
             return
         buffer = None if direct else np.empty(src.shape[1] + _SLACK, dtype=np.uint8)

@@ -21,8 +21,8 @@ def calibration_toml(calibration: Calibration, within: float) -> str:
     recording = calibration.recording
     how = "every second of 32 blocks" if recording.held_back_as == "alternate" else "the second half"
     comments = [
-        f"Fitted by `blkcrypto calibrate` to the completion times of {recording.name}, {len(recording)} rows;",
-        f"{how} was held back. Replayed through this device, what was held back takes:",
+        f"Fitted by `blkcrypto calibrate` to the completion times of {recording.name},",
+        f"{len(recording)} rows; {how} was held back. Replayed through this device, that takes:",
         *(f"  {each.direction:5} {_sentence(each)}" for each in calibration.fidelity),
         verdict(calibration, within),
     ]
@@ -43,14 +43,14 @@ def verdict(calibration: Calibration, within: float) -> str:
     if calibration.is_within(within):
         few = [each.direction for each in calibration.fidelity if each.rows < FEWEST_JUDGED]
         skipped = f" Too few to judge: {', '.join(few)}." if few else ""
-        return f"Median and 99th percentile are within {within:.0%} of what was recorded.{skipped}"
+        return f"Median and 99th percentile are within {100 * within:g} % of what was recorded.{skipped}"
     wrong = [
         f"{each.direction} {percent:g} % by {_signed(each.error(percent))}"
         for each in calibration.fidelity
         for percent in JUDGED
         if each.rows >= FEWEST_JUDGED and abs(each.error(percent)) > within
     ]
-    return f"Not within {within:.0%} of what was recorded: {', '.join(wrong)}."
+    return f"Not within {100 * within:g} % of what was recorded: {', '.join(wrong)}."
 
 
 def structure_text(structure: Structure) -> str:

@@ -1,6 +1,6 @@
 """An LRU cache of ``slots`` entries, written down literally: a list, most recently used last."""
 
-from collections.abc import Iterable, Hashable
+from collections.abc import Hashable, Iterable
 
 
 def lru_hits(slots: int, references: Iterable[Hashable]) -> int:
