@@ -10,6 +10,9 @@ from blkcrypto.block.limits import QueueLimits
 from hwmodel.controller import Machine, Where
 from hwmodel.dataplane import VerifyingPlane
 from hwmodel.request import STAGE_FIELDS
+from scenarios.load import load_scenario
+from scenarios.result import RunResult
+from scenarios.run import run as run_scenario
 from tests.machines import READ, US, WRITE, Records, device, keys, machine
 from tests.test_data_on_the_medium import UNIT, random_ios, xts
 
@@ -115,3 +118,27 @@ def test_merging_and_splitting_change_no_byte_and_leave_stage_times_that_sum_up(
             assert run.merges > 100
             assert run.splits > 10
     assert media[0] == media[1]
+
+
+def catalog_run(*sets: str) -> RunResult:
+    return run_scenario(load_scenario("merging", sets=("ios=20000", *sets)))
+
+
+def test_merging_raises_the_throughput_of_sequential_io_under_per_file_keys() -> None:
+    without, merged = (catalog_run(f"block.scheduler={name}") for name in ("none", "mq-deadline"))
+    assert without.merges == 0
+    assert merged.merges > merged.bios // 2
+    assert merged.directions["read"].iops > 2 * without.directions["read"].iops
+
+
+def test_what_is_not_adjacent_on_the_device_does_not_merge() -> None:
+    # Extents of one bio each, all moved: the next data unit of a file is next to it only by chance.
+    scattered = catalog_run("block.scheduler=mq-deadline", "layout.extent=4k", "layout.fragmentation=1")
+    assert scattered.merges < scattered.bios // 100
+
+
+def test_a_keyslot_is_acquired_once_per_request_not_once_per_bio() -> None:
+    merged = catalog_run("block.scheduler=mq-deadline")
+    assert merged.keyslots.acquires < merged.bios
+    # Requests merged into each other had a keyslot each, and gave one up.
+    assert merged.keyslots.acquires >= merged.bios - merged.merges
