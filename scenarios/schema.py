@@ -117,7 +117,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         payload: ``verify`` really encrypts, stores, decrypts and compares every data unit.
         pace: a trace's own arrival times, or as fast as ``queue_depth`` allows.
         queue_depth: bios outstanding at once in a closed loop (per job); 0 is an open loop.
-        max_in_flight: bios in the system at most; an open loop's arrivals beyond it come late, and are counted.
+        max_in_flight: bios in the system; an open loop's arrivals beyond it come late, and are counted.
         kernel: era of the block layer.
         warmup: bios left out of the statistics at the start.
         time_scale: recorded gaps are multiplied by this.
