@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from hwmodel.request import STAGE_FIELDS
+
 # Stages of a bio, in the order it passes them.  They sum to its total.
 #   queued          waiting for a CPU to run on
 #   submit          CPU time of submission
@@ -14,19 +16,7 @@ from dataclasses import dataclass, field
 #   device_queue    waiting for the link, the engine or a media unit
 #   transfer        link and inline engine
 #   media           flash
-STAGES = (
-    "queued",
-    "submit",
-    "tag_wait",
-    "scheduler",
-    "keyslot_lock",
-    "keyslot_idle",
-    "keyslot_program",
-    "cpu_crypto",
-    "device_queue",
-    "transfer",
-    "media",
-)
+STAGES = STAGE_FIELDS
 KEYSLOT_STAGES = ("keyslot_lock", "keyslot_idle", "keyslot_program")
 DEVICE_STAGES = ("device_queue", "transfer", "media")
 PERCENTILES = (
