@@ -124,5 +124,5 @@ def init_key(
         flags=ConfigFlags(flags) if era.allow_hw_flag else ConfigFlags.ALLOW_HW,
     )
     return BlkCryptoKey(
-        crypto_cfg=config, data_unit_size_bits=data_unit_size.bit_length() - 1, raw=raw, label=label
+        crypto_cfg=config, data_unit_size_bits=data_unit_size.bit_length() - 1, raw=raw, owner=label
     )

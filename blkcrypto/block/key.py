@@ -60,13 +60,18 @@ class BlkCryptoKey:
         crypto_cfg: how the key is used.
         data_unit_size_bits: log2 of the data unit size.
         raw: the raw key, or the ephemerally wrapped blob.
-        label: what reports call the key; carries no secret.
+        owner: whose key it is, for reports; an inode number, or words.  Carries no secret.
     """
 
     crypto_cfg: CryptoConfig
     data_unit_size_bits: int
     raw: bytes
-    label: str = ""
+    owner: str | int = ""
+
+    @property
+    def label(self) -> str:
+        """What reports call the key: made on demand, as there may be a million keys."""
+        return f"inode {self.owner}" if isinstance(self.owner, int) else self.owner
 
     def __repr__(self) -> str:
         cfg = self.crypto_cfg

@@ -103,7 +103,7 @@ class KeySetup:
         key = self._live.get(ino)
         if key is None:
             if self.scheme is IvScheme.PER_FILE_KEY:
-                key = self._new_key(nonce, f"inode {ino}")
+                key = self._new_key(nonce, ino)
             else:
                 key = self._shared_key()
             self._live[ino] = key
@@ -177,10 +177,10 @@ class KeySetup:
             identity, lambda: self._new_key(b"", f"{self.scheme.value} {mode.name}")
         )
 
-    def _new_key(self, nonce: bytes, label: str) -> BlkCryptoKey:
+    def _new_key(self, nonce: bytes, owner: str | int) -> BlkCryptoKey:
         if isinstance(self.master_key, MasterKey) and self.master_key.key_type is KeyType.HW_WRAPPED:
             raw = self.master_key.wrapped_blob
         else:
             raw = inode_key_bytes(self.policy, self.master_key, self.fs, self.policy.contents, nonce)
         # Not by init_key: its checks are implied by those above, and all keys share one configuration.
-        return BlkCryptoKey(self.config, self.data_unit_bits, raw, label)
+        return BlkCryptoKey(self.config, self.data_unit_bits, raw, owner)
