@@ -47,7 +47,9 @@ class Model:
             placed = self.layout.place(batch, unit)
             self.rows_read += len(batch)
             self._count(placed)
-            yield from self._machine_rows(placed, scale)
+            rows = self._machine_rows(placed, scale)
+            wraps_at = self.keys.dun_wraps_at if self.keys is not None else None
+            yield from rows if wraps_at is None else _cut_at_wrap(rows, unit, wraps_at)
             if progress is not None:
                 progress(len(batch))
 
@@ -76,6 +78,18 @@ class Model:
             placed.stream.tolist(),
             strict=True,
         )
+
+
+def _cut_at_wrap(rows: Iterable[Row], unit_bytes: int, wraps_at: int) -> Iterator[Row]:
+    """``rows`` with no bio across the wrap of its DUN: what ``fscrypt_limit_io_blocks()`` is for."""
+    for row in rows:
+        when, number, op, sector, nbytes, key, dun, stream = row
+        before = (wraps_at - dun) * unit_bytes
+        if key < 0 or nbytes <= before:
+            yield row
+        else:
+            yield (when, number, op, sector, before, key, dun, stream)
+            yield (when, number, op, sector + (before >> SECTOR_SHIFT), nbytes - before, key, 0, stream)
 
 
 def build(scenario: Scenario, *, named_files: bool = False) -> Model:

@@ -40,6 +40,12 @@ DESIGNS = {
             key_types=("raw", "hw-wrapped"),
             dun_bits=64,
         ),
+        Design(
+            name="fscrypt-iv-ino-lblk-32",
+            summary="fscrypt v2 with IV_INO_LBLK_32: a key per master key, DUN = inode hash + index mod 2^32",
+            key_types=("raw", "hw-wrapped"),
+            dun_bits=32,
+        ),
     )
 }
 

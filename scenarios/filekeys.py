@@ -26,7 +26,11 @@ _FIRST_INO: Final = 12
 _RAW_MASTER_KEY_BYTES: Final = 64
 _UNSET: Final = -1
 
-_FLAGS: Final = {"fscrypt-per-file": 0, "fscrypt-iv-ino-lblk-64": PolicyFlags.IV_INO_LBLK_64}
+_FLAGS: Final = {
+    "fscrypt-per-file": 0,
+    "fscrypt-iv-ino-lblk-64": PolicyFlags.IV_INO_LBLK_64,
+    "fscrypt-iv-ino-lblk-32": PolicyFlags.IV_INO_LBLK_32,
+}
 
 
 class FileKeys:
@@ -36,14 +40,21 @@ class FileKeys:
         keys: the scenario's key section; its design has keys.
         seed: of master keys, nonces and the filesystem's UUID.
         keywrap: the device's unit, needed for hardware-wrapped keys.
+
+    Attributes:
+        objects: key objects by number.
+        key_ops: operations of the key-wrapping unit, and how many of each.
+        dun_wraps_at: where DUNs start over, so that no bio may cross it; None when that is out of reach.
     """
 
     def __init__(self, keys: Keys, *, seed: int, keywrap: KeyWrapUnit | None) -> None:
         self.objects: list[BlkCryptoKey] = []
         self.key_ops: dict[str, int] = {}
         self._seed = seed
-        self._per_file = not _FLAGS[keys.design]
+        wraps = _FLAGS[keys.design] == PolicyFlags.IV_INO_LBLK_32
+        self.dun_wraps_at = 1 << 32 if wraps else None
         self._number_of_file: Ints = np.full(1024, _UNSET, dtype=np.int64)
+        self._hashed_ino: Ints = np.zeros(1024, dtype=np.int64)
         self._number_of_object: dict[BlkCryptoKey, int] = {}
         rng = stream(seed, "master-keys")
         fs = ext4_like(stream(seed, "filesystem-uuid").bytes(16), block_size=max(4096, keys.data_unit_size))
@@ -81,21 +92,33 @@ class FileKeys:
             grown = np.full(max(highest + 1, 2 * len(self._number_of_file)), _UNSET, dtype=np.int64)
             grown[: len(self._number_of_file)] = self._number_of_file
             self._number_of_file = grown
+            self._hashed_ino = np.resize(self._hashed_ino, len(grown))
         numbers = np.where(encrypted, self._number_of_file[files], _UNSET)
         new = encrypted & (numbers == _UNSET)
         if new.any():
             for file in np.unique(files[new]).tolist():
                 self._number_of_file[file] = self._number(file)
+                if self.dun_wraps_at is not None:
+                    self._hashed_ino[file] = self._setup_of(file).hashed_ino(file + _FIRST_INO)
             numbers = np.where(encrypted, self._number_of_file[files], _UNSET)
-        return numbers, self._setups[0].duns(files + _FIRST_INO, unit_index)
+        return numbers, self._duns(files, unit_index)
+
+    def _duns(self, files: Ints, unit_index: Ints) -> npt.NDArray[np.uint64]:
+        if self.dun_wraps_at is None:
+            return self._setups[0].duns(files + _FIRST_INO, unit_index)
+        # The hash depends on the file's master key; one per file is kept from its first touch.
+        return (self._hashed_ino[files] + unit_index).astype(np.uint64) % np.uint64(self.dun_wraps_at)
 
     def _number(self, file: int) -> int:
-        key = self._setups[file % len(self._setups)].contents_key(file + _FIRST_INO, self._nonce(file))
+        key = self._setup_of(file).contents_key(file + _FIRST_INO, self._nonce(file))
         number = self._number_of_object.get(key)
         if number is None:
             number = self._number_of_object[key] = len(self.objects)
             self.objects.append(key)
         return number
+
+    def _setup_of(self, file: int) -> KeySetup:
+        return self._setups[file % len(self._setups)]
 
     def _nonce(self, file: int) -> bytes:
         return hashlib.sha256(f"nonce {self._seed} {file}".encode()).digest()[:NONCE_BYTES]
