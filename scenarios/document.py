@@ -72,13 +72,15 @@ def parse_toml(text: str, file: str) -> Document:
             raise BadInput(f"not TOML: {error}", where=file) from None
         line, column = (int(place[2]), int(place[3])) if place[2] else (text.count("\n") + 1, None)
         raise BadInput(f"not TOML: {place[1]}", where=at_line(file, line, column)) from None
+    except RecursionError:
+        raise BadInput("arrays or tables are nested too deeply", where=file) from None
 
 
 def parse_value(text: str) -> object:
     """The value of ``--set key=text``: as TOML reads it, else the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"] if "\n" not in text else text
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 

@@ -414,3 +414,10 @@ def test_whatever_is_set_the_answer_is_a_scenario_or_one_line(changes: list[tupl
     except BadInput as error:
         message = str(error)
     assert "\n" not in message
+
+
+def test_a_hostile_depth_of_nesting_is_one_error(tmp_path: Path) -> None:
+    deep = tmp_path / "deep.toml"
+    deep.write_text("a = " + "[" * 5000 + "]" * 5000)
+    with pytest.raises(BadInput, match="nested too deeply"):
+        load_scenario(str(deep))
