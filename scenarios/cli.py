@@ -16,9 +16,12 @@ import click
 import blkcrypto
 from blkcrypto.base.errors import BadInput, BlkCryptoError
 from blkcrypto.base.units import UnitError, parse_duration_ns, parse_size
+from scenarios.cli_calibrate import calibrate
 from scenarios.cli_convert import convert
 from scenarios.cli_curve import curve_command
+from scenarios.cli_key import key
 from scenarios.cli_sweep import sweep_command
+from scenarios.cli_threat import threat
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -298,9 +301,12 @@ def selftest_command(golden: str, quiet: bool) -> int:
     return DONE if report.passed else CHECK_FAILED
 
 
+cli.add_command(calibrate)
 cli.add_command(convert)
 cli.add_command(curve_command)
+cli.add_command(key)
 cli.add_command(sweep_command)
+cli.add_command(threat)
 
 
 def _with_seed(sets: tuple[str, ...], seed: int | None) -> tuple[str, ...]:

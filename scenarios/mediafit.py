@@ -84,10 +84,11 @@ class MediaFit:
 
 def fit_media(recording: Recording) -> MediaFit:
     """Fit to what is not held back; what is leaves gaps, as pauses would."""
+    settled = recording.settled[~recording.held_back]
     recording = recording.take(~recording.held_back)
-    structure, left = _best_structure(recording)
+    structure, left = _best_structure(recording, settled)
     times = service_times(recording, structure)
-    usable = times.service_ns > 0
+    usable = settled & (times.service_ns > 0)
     ops: dict[ReqOp, OpFit] = {}
     normed: list[Floats] = []
     for op in (ReqOp.READ, ReqOp.WRITE, ReqOp.FLUSH, ReqOp.DISCARD):
@@ -118,11 +119,11 @@ def _candidates(most_in_flight: int) -> Iterator[Structure]:
                 yield Structure(units, stripe)
 
 
-def _best_structure(recording: Recording) -> tuple[Structure, float]:
-    sample = recording.take(np.arange(len(recording)) < _SEARCH_ROWS)
+def _best_structure(recording: Recording, settled: Bools) -> tuple[Structure, float]:
+    sample, judged = recording.take(np.arange(len(recording)) < _SEARCH_ROWS), settled[:_SEARCH_ROWS]
     in_flight = sample.in_flight
     tried = [
-        (structure, dependence(sample, service_times(sample, structure), in_flight))
+        (structure, dependence(sample, service_times(sample, structure), in_flight, judged))
         for structure in _candidates(int(in_flight.max()) + 1)
     ]
     allowed = min(left for _, left in tried) * _WORTH + _NOISE
@@ -160,8 +161,10 @@ def _slope(nbytes: Int64, service: Int64) -> float:
     if len(sizes) < 2:
         return 0.0
     x, y, weight = np.array(sizes), np.array(medians), np.array(weights) / sum(weights)
-    x = x - weight @ x
-    return max(0.0, float((weight * x) @ y / ((weight * x) @ x)))
+    centred = x - weight @ x
+    slope = float((weight * centred) @ y / ((weight * centred) @ centred))
+    # Less than a nanosecond for the largest is nothing, and so are larger requests that are quicker.
+    return slope if slope * x.max() >= 1 else 0.0
 
 
 def _shape(normed: list[Floats]) -> ServiceShape:

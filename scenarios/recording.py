@@ -68,6 +68,23 @@ class Recording:
         return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
     @property
+    def settled(self) -> Bools:
+        """What a fit may judge by: all that is not held back, but for the beginning of each block.
+
+        A block begins while unseen requests are in flight, which are over after the longest latency seen in
+        the blocks.  At least three quarters of each block are left.
+        """
+        fitted = ~self.held_back
+        starts = np.flatnonzero(fitted & np.concatenate(([True], self.held_back[:-1])))
+        ends = np.flatnonzero(fitted & np.concatenate((self.held_back[1:], [True]))) + 1
+        settling_ns = int(self.latency_ns[fitted].max())
+        judged = fitted.copy()
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            after = int(np.searchsorted(self.issued_ns[start:end], self.issued_ns[start] + settling_ns))
+            judged[start : start + min(after, (end - start) // 4)] = False
+        return judged
+
+    @property
     def fitted_to(self) -> str:
         """What a fit uses, for the source of a figure."""
         if self.held_back_as == "last":
@@ -96,7 +113,7 @@ def read_recording(
     """The completed I/Os of a trace.
 
     Args:
-        limit: the most to read, which bounds memory (about 100 bytes each).
+        limit: the most to read, which bounds memory (about 40 bytes each).
         hold_back: ``alternate`` blocks judge the model under the same load; the ``last`` half also judges
             whether the device was the same in both halves.
         progress: told how many were just read.
@@ -121,7 +138,8 @@ def read_recording(
     if count < SMALLEST_RECORDING:
         what = f"{count} I/Os with a completion: a fit and its check need at least {SMALLEST_RECORDING}"
         raise BadInput(f"{what} (blkparse, blktrace and ftrace of block_rq_* events have them)", where=path)
-    return _recording(read, path.rsplit("/", 1)[-1], limit, hold_back)
+    name = "standard input" if path == "-" else path.rsplit("/", 1)[-1]
+    return _recording(read, name, limit, hold_back)
 
 
 def _only(batch: CompletionBatch, rows: Bools) -> CompletionBatch:

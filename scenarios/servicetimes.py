@@ -23,6 +23,7 @@ WHOLE: Final = 0
 """Stripe of requests that any idle unit serves whole."""
 
 _GROUP_ROWS: Final = 50  # fewer of one kind tell nothing about dependence
+_NOT_JUDGED: Final = -1
 _LEARN: Final = 0.02  # weight of the newest piece in a running mean
 
 
@@ -107,25 +108,25 @@ def _striped(recording: Recording, structure: Structure) -> ServiceTimes:
     )
 
 
-def dependence(recording: Recording, times: ServiceTimes, in_flight: Int64) -> float:
+def dependence(recording: Recording, times: ServiceTimes, in_flight: Int64, judged: Bools) -> float:
     """How much service times depend on load: 0 for not at all.
 
     The share of contradictions, plus the rank correlation (Spearman's, without its sign) of service times
     with the number of requests in flight or with having waited, whichever is stronger; taken among requests
-    of one operation and size, and averaged over them.
+    of one operation and size, and averaged over them.  Only ``judged`` requests count.
     """
-    kinds = recording.op.astype(np.int64) << 48 | recording.nbytes
+    kinds = np.where(judged, recording.op.astype(np.int64) << 48 | recording.nbytes, _NOT_JUDGED)
     strongest = np.zeros(2)
     compared = 0
     for kind, count in zip(*np.unique(kinds, return_counts=True), strict=True):
-        if count < _GROUP_ROWS:
+        if count < _GROUP_ROWS or kind == _NOT_JUDGED:
             continue
         rows = kinds == kind
         service = _ranks(times.service_ns[rows])
         for at, busy in enumerate((in_flight[rows], times.waited[rows].astype(np.int64))):
             strongest[at] += count * abs(_correlation(service, _ranks(busy)))
         compared += int(count)
-    contradictions = float((times.service_ns <= 0).mean())
+    contradictions = float((times.service_ns[judged] <= 0).mean())
     return contradictions + (float(strongest.max()) / compared if compared else 0.0)
 
 

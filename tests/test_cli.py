@@ -193,7 +193,7 @@ MISTAKES = [
     (["run", "mm1", "--seed", "x"], "--seed"),
     (["run", "mm1", "--json", "/none/r.json"], "/none does not exist"),
     (["replay", "no-such-file"], "no-such-file"),
-    (["replay", "t", "--device", "ufs31"], "did you mean 'ufs31-ice-raw'"),
+    (["replay", "t", "--device", "ufs31-ice"], "did you mean 'ufs31-ice-raw'"),
     (["replay", "t", "--design", "fscrypt"], "--design"),
     (["replay", "t", "--keys", "rwa"], "hw-wrapped"),
     (["replay", "t", "--program-time", "80"], "time unit"),

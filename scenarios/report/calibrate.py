@@ -68,7 +68,8 @@ def print_calibration(console: Console, calibration: Calibration, within: float)
         console.print(Text(verdict(calibration, within)))
         for line in _facts(calibration):
             console.print(Text(line))
-        title = f"Latency of what was held back, recorded and replayed ({calibration.replays} draws)"
+        draws = "1 draw" if calibration.replays == 1 else f"{calibration.replays} draws"
+        title = f"Latency of what was held back, recorded and replayed ({draws})"
         table = new_table(console, title, "", "recorded", "replayed", "off by", "fitted part")
         for each in calibration.fidelity:
             table.add_row(f"{each.direction}, {each.rows:,}", "", "", "", "")
