@@ -1,6 +1,7 @@
 """crc32c, with which ext4 guards its metadata (the feature ``metadata_csum``).
 
-Source: RFC 3720, appendix B.4 (the polynomial); Documentation/filesystems/ext4/checksums.rst (what is summed).
+Sources: RFC 3720, appendix B.4 (the polynomial); Documentation/filesystems/ext4/checksums.rst (what is
+summed).
 """
 
 from typing import Final

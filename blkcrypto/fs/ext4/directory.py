@@ -20,6 +20,7 @@ _DX_ROOT_INFO_AT: Final = 24
 _DX_ROOT_ENTRIES_AT: Final = 32
 _DX_NODE_ENTRIES_AT: Final = 8
 _DX_ENTRY_BYTES: Final = 8
+_DX_TAIL_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +84,29 @@ def dx_hash_version(first_block: bytes) -> int:
     return first_block[_DX_ROOT_INFO_AT + 4]
 
 
-def checksum_span(block: bytes, *, is_dx_root: bool) -> tuple[bytes, int] | None:
-    """What a directory block's checksum covers, and the checksum.
+def checksum_span(block: bytes, *, is_dx_root: bool) -> tuple[bytes, bytes] | None:
+    """What a directory block's checksum covers, and the four bytes of the checksum.
 
     Returns:
         None for a block that keeps none.
     """
+    ino, rec_len, _, _ = _HEAD.unpack_from(block)
+    if is_dx_root:
+        return _dx_checksum_span(block, _DX_ROOT_ENTRIES_AT)
+    if not ino and _record_bytes(rec_len, len(block)) == len(block):
+        return _dx_checksum_span(block, _DX_NODE_ENTRIES_AT)
     tail = block[-_TAIL_BYTES:]
-    if tail[:8] == bytes((0, 0, 0, 0, _TAIL_BYTES, 0, 0, _TAIL_FILE_TYPE)):
-        return block[:-_TAIL_BYTES], int.from_bytes(tail[8:], "little")
-    entries_at = _DX_ROOT_ENTRIES_AT if is_dx_root else _DX_NODE_ENTRIES_AT
-    if not is_dx_root and block[:4] != bytes(4):
+    if tail[:8] != bytes((0, 0, 0, 0, _TAIL_BYTES, 0, 0, _TAIL_FILE_TYPE)):
         return None
+    return block[:-_TAIL_BYTES], tail[8:]
+
+
+def _dx_checksum_span(block: bytes, entries_at: int) -> tuple[bytes, bytes] | None:
     limit, count = struct.unpack_from("<HH", block, entries_at)
     tail_at = entries_at + limit * _DX_ENTRY_BYTES
-    if count > limit or tail_at + 8 != len(block):
+    if count > limit or tail_at + _DX_TAIL_BYTES != len(block):
         return None
-    # The tail's reserved word is summed, its checksum as zeroes; unused entries are not summed.
+    # The tail's reserved word is summed, its checksum as zeroes; unused entries are not summed.  The word may
+    # look like the tail of a block of names, which the root was before the directory grew.
     covered = block[: entries_at + count * _DX_ENTRY_BYTES] + block[tail_at : tail_at + 4] + bytes(4)
-    return covered, int.from_bytes(block[tail_at + 4 : tail_at + 8], "little")
+    return covered, block[tail_at + 4 :]

@@ -44,14 +44,17 @@ class Extent:
     def follows(self, other: "Extent") -> bool:
         """Whether it continues ``other`` in the file and on disk."""
         return (
-            self.lblk == other.end
-            and self.pblk == other.pblk + other.count
-            and self.written == other.written
+            self.lblk == other.end and self.pblk == other.pblk + other.count and self.written == other.written
         )
 
 
-def node_capacity(node: bytes) -> int:
-    """How many entries a node of this size can hold at most."""
+def node_checksum_at(node: bytes) -> int:
+    """Where the checksum of a node in a block of its own lies: after the last entry there is room for."""
+    most: int = _HEADER.unpack_from(node)[2]
+    return _HEADER.size + _EXTENT.size * min(most, _capacity(node))
+
+
+def _capacity(node: bytes) -> int:
     return (len(node) - _HEADER.size) // _EXTENT.size
 
 
@@ -94,7 +97,7 @@ def _node_entries(node: bytes, level: int) -> Iterator[Extent]:
     magic, entries, most, depth = _HEADER.unpack_from(node)
     if magic != EXTENT_MAGIC or depth != level:
         raise ValueError(f"no node of an extent tree at depth {level}: magic {magic:#06x}, depth {depth}")
-    if not entries <= most <= node_capacity(node):
+    if not entries <= most <= _capacity(node):
         raise ValueError(f"an extent node claims {entries} of {most} entries")
     if level:
         indices = [_INDEX.unpack_from(node, _HEADER.size + at * _INDEX.size) for at in range(entries)]

@@ -12,6 +12,7 @@ class Compat(enum.IntFlag):
 
     HAS_JOURNAL = 0x0004
     DIR_INDEX = 0x0020
+    SPARSE_SUPER2 = 0x0200
     STABLE_INODES = 0x0800
 
 

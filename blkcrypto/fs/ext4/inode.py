@@ -84,9 +84,8 @@ def parse_inode(ino: int, data: bytes) -> Inode:
     Raises:
         ValueError: ``i_extra_isize`` does not fit the inode.
     """
-    mode, uid, size_lo, _gid, links, flags, i_block, generation, acl_lo, size_hi, _, acl_hi = _FIXED.unpack_from(
-        data
-    )
+    fields = _FIXED.unpack_from(data)
+    mode, uid, size_lo, _, links, flags, i_block, generation, acl_lo, size_hi, _, acl_hi = fields
     space = b""
     if len(data) > GOOD_OLD_INODE_BYTES:
         extra = int.from_bytes(data[0x80:0x82], "little")
@@ -94,9 +93,8 @@ def parse_inode(ino: int, data: bytes) -> Inode:
         if start > len(data) or extra % 4:
             raise ValueError(f"i_extra_isize {extra} in an inode of {len(data)} bytes")
         space = data[start:]
-    # The upper half of i_size was something else once in old filesystems, for all but regular files.
-    is_file = stat.S_ISREG(mode) or stat.S_ISDIR(mode)
-    size = size_lo | (size_hi << 32 if is_file else 0)
+    # The upper half is something else in old filesystems, for all but regular files.
+    size = size_lo | (size_hi << 32 if stat.S_ISREG(mode) else 0)
     return Inode(ino, mode, uid, links, size, flags, i_block, generation, acl_lo | acl_hi << 32, space)
 
 

@@ -42,8 +42,12 @@ class ImageFile:
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
         self.name = str(path)
+        flags = os.O_RDWR if writable else os.O_RDONLY
+        if writable and path.is_block_device():
+            # Linux then refuses a device that is mounted.
+            flags |= os.O_EXCL
         try:
-            self._fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | getattr(os, "O_CLOEXEC", 0))
+            self._fd = os.open(path, flags)
         except OSError as error:
             raise self._failed("cannot open it", error) from None
         try:

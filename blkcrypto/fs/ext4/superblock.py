@@ -20,7 +20,6 @@ _GOOD_OLD_REV: Final = 0
 _GOOD_OLD_INODE_BYTES: Final = 128
 _MIN_DESC_BYTES: Final = {False: 32, True: 64}
 _MAX_BLOCK_SHIFT: Final = 16
-_MAX_LOGICAL_BLOCKS: Final = 1 << 32
 _FLAGS_UNSIGNED_HASH: Final = 0x2
 
 _HEAD: Final = struct.Struct("<IIIIIIIIIII")
@@ -91,8 +90,8 @@ class Superblock:
         if len(data) < SUPERBLOCK_BYTES or _u16(data, 0x38) != _EXT_MAGIC:
             raise BadInput(_what_it_is(store), where=store.name)
         found = cls._parse(data, where)
-        has_checksums = bool(found.ro_compat & RoCompat.METADATA_CSUM)
-        if check_checksums and has_checksums and crc32c(SEED, data[:_CHECKSUM_AT]) != _u32(data, _CHECKSUM_AT):
+        summed = crc32c(SEED, data[:_CHECKSUM_AT])
+        if check_checksums and found.has_checksums and summed != _u32(data, _CHECKSUM_AT):
             raise BadInput("its checksum is wrong: run e2fsck on a copy, or pass --no-checksums", where=where)
         found._check(store.size, where)
         return found
@@ -132,10 +131,12 @@ class Superblock:
         unknown = self.incompat & ~int(READABLE)
         if unknown:
             raise BadInput(f"features {unknown:#x} (incompat) are not known to this reader", where=where)
+        if self.incompat & Incompat.META_BG and self.compat & Compat.SPARSE_SUPER2:
+            raise BadInput("meta_bg together with sparse_super2 is not known to this reader", where=where)
         possible = (
-            (self.first_data_block == (self.block_size == 1024), f"first_data_block {self.first_data_block}"),
-            (0 < self.blocks_per_group <= 8 * self.block_size * self._max_cluster_ratio, "blocks per group"),
-            (0 < self.inodes_per_group <= 8 * self.block_size, "inodes per group"),
+            (self.first_data_block <= (self.block_size == 1024), f"first_data_block {self.first_data_block}"),
+            (self.blocks_per_group > 0, "no blocks per group"),
+            (0 < self.inodes_per_group <= 8 * self.block_size, f"{self.inodes_per_group} inodes per group"),
             (_is_power_of_two(self.inode_size), f"inode size {self.inode_size}"),
             (_GOOD_OLD_INODE_BYTES <= self.inode_size <= self.block_size, f"inode size {self.inode_size}"),
             (_is_power_of_two(self.desc_size), f"descriptor size {self.desc_size}"),
@@ -144,22 +145,18 @@ class Superblock:
                 f"descriptor size {self.desc_size}",
             ),
             (self.blocks_count > self.first_data_block + 1, f"{self.blocks_count} blocks"),
-            (0 < self.inodes_count <= self.groups_count * self.inodes_per_group, f"{self.inodes_count} inodes"),
         )
         for holds, what in possible:
             if not holds:
                 raise BadInput(f"impossible: {what}", where=where)
+        if not 0 < self.inodes_count <= self.groups_count * self.inodes_per_group:
+            raise BadInput(f"impossible: {self.inodes_count} inodes", where=where)
         if self.blocks_count * self.block_size > image_bytes:
             raise BadInput(
                 f"the filesystem has {self.blocks_count * self.block_size} bytes and the image only "
                 f"{image_bytes}: it was cut off",
                 where=where,
             )
-
-    @property
-    def _max_cluster_ratio(self) -> int:
-        # With bigalloc a bit of the bitmap stands for a cluster, of at most 2**29 bytes (EXT4_MAX_CLUSTER_LOG_SIZE + 10).
-        return (1 << 30) // self.block_size if self.ro_compat & RoCompat.BIGALLOC else 1
 
     @property
     def groups_count(self) -> int:
