@@ -1,5 +1,6 @@
 """Invariants of the reference that no other test claims by itself; docs/fscrypt.md has all of them."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_i6_under_lblk_32_files_share_duns_where_their_hashed_runs_overlap() -> 
     files = setup(PolicyFlags.IV_INO_LBLK_32)
     hashes = {ino: files.hashed_ino(ino) for ino in range(12, 4000)}
     ordered = sorted(hashes, key=lambda ino: hashes[ino])
-    near = min(zip(ordered, ordered[1:], strict=False), key=lambda pair: hashes[pair[1]] - hashes[pair[0]])
+    near = min(itertools.pairwise(ordered), key=lambda pair: hashes[pair[1]] - hashes[pair[0]])
     apart = hashes[near[1]] - hashes[near[0]]
     runs = [{files.first_dun(ino, b"", unit) for unit in range(apart + 10)} for ino in near]
     assert len(runs[0] & runs[1]) == 10

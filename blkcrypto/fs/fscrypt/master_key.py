@@ -53,6 +53,7 @@ class HkdfContext(enum.IntEnum):
     IV_INO_LBLK_32_KEY = 6  # info: mode number, filesystem UUID
     INODE_HASH_KEY = 7  # info: none
     KEY_IDENTIFIER_FOR_HW_WRAPPED_KEY = 8  # info: none
+    PER_EXTENT_ENC_KEY = 9  # info: extent nonce; posted for btrfs, not merged
 
 
 def _check_size(size: int, largest: int) -> None:

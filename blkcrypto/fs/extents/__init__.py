@@ -1,0 +1,1 @@
+"""Extents on a copy-on-write filesystem, and four designs of keys for them."""
