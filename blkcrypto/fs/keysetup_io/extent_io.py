@@ -109,7 +109,7 @@ def derive_and_set(
     """HKDF and setkey on a transform the task has: neither allocates.
 
     Raises:
-        ExtentSecretWiped: ENOKEY.
+        SecretWiped: ENOKEY.
     """
     checker.does(task, HKDF_EXPAND)
     raw = master.extent_key(extent.nonce, mode_named(extent.mode).key_bytes)
