@@ -9,7 +9,7 @@ At one instant everything queued runs before an arrival: completions come first.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, cast
 
 import simpy
@@ -51,6 +51,23 @@ class Clock(simpy.Environment):
         """Continue ``request`` with ``then`` at ``when``, which is not in the past."""
         request.then = then
         heappush(self._items, (when, _NORMAL, next(self._order), request))
+
+    def withdraw(self, thens: tuple[Then, ...] | None = None) -> list[Request]:
+        """Take queued requests back, in the order in which they were queued.
+
+        ``thens``: only those that would continue with one of these; None takes all.
+        """
+        items = self._items
+        taken: list[_Item] = []
+        kept: list[_Item] = []
+        for item in items:
+            request = item[3]
+            chosen = isinstance(request, Request) and (thens is None or request.then in thens)
+            (taken if chosen else kept).append(item)
+        items[:] = kept  # in place: whoever runs the clock looks at this list
+        heapify(items)
+        taken.sort(key=lambda item: item[2])
+        return [item[3] for item in taken]
 
     def step(self) -> None:
         """Run the next thing in the queue, request or event."""

@@ -10,40 +10,37 @@ Cost per bio: an arrival needs no event; a keyslot hit needs at most three (subm
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from blkcrypto.base.status import BlkStatus
 from blkcrypto.block.key import BlkCryptoKey, KeyType
 from blkcrypto.block.limits import QueueLimits
 from blkcrypto.block.split import split_sizes
+from blkcrypto.block.tags import scheduler_tags
 from hwmodel.clock import Clock, Row
 from hwmodel.device import Device
-from hwmodel.engine import DataPath
+from hwmodel.engine import data_path
+from hwmodel.faultplan import FaultPlan
+from hwmodel.faults import Injector
 from hwmodel.host import Cpus
 from hwmodel.keyslots import Keyslots
 from hwmodel.media import Media
+from hwmodel.plane import DataPlane
+from hwmodel.power import Power
 from hwmodel.quiesce import Quiesce
 from hwmodel.request import READ, RECORD_WIDTH, STAGE_FIELDS, WRITE, Request, Then
 from hwmodel.software import SoftwareCrypto
-from hwmodel.staging import PAGE_BYTES, Staging, scheduler_tags
+from hwmodel.staging import PAGE_BYTES, Staging
+from hwmodel.writecache import CachedMedia
 
 Where = Literal["inline", "fallback", "fs-layer"]
 SchedulerName = Literal["none", "mq-deadline"]
 
 _NO_MEMBERS: Final[list[Request]] = []
 _FLUSH_RECORDS_AT: Final = 65536 * RECORD_WIDTH
-
-
-class DataPlane(Protocol):
-    """Where the bytes go: told of every bio at the instant its data is on, or read from, the medium."""
-
-    def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
-        """``request`` is done; ``key`` is the key it was really encrypted or decrypted with."""
-
-    def forget(self, key: BlkCryptoKey) -> None:
-        """``key`` was evicted: nothing made from it may stay."""
 
 
 class Machine:
@@ -62,8 +59,11 @@ class Machine:
         fallback_holds_slot: the fallback keeps its slot until the request has a tag (7.0 and later).
         max_in_flight: bios in the system; beyond it an open loop's arrivals wait, and are counted as late.
         plane: what moves the bytes; None for timing only.
+        faults: what goes wrong, and when; ``fault_rng`` draws what is left to chance.
 
     Attributes:
+        injector: makes the faults; None when nothing goes wrong.
+        power: puts the idle device to sleep; None when it never sleeps.
         submit_ns: CPU time of submission so far.
         splits: requests that bios were split into beyond the first; ``merges`` are in ``staging``.
     """
@@ -82,6 +82,8 @@ class Machine:
         fallback_holds_slot: bool = True,
         max_in_flight: int = 1 << 16,
         plane: DataPlane | None = None,
+        faults: FaultPlan | None = None,
+        fault_rng: np.random.Generator | None = None,
     ) -> None:
         self.clock = Clock()
         self.cpus = Cpus(self.clock, device.host.cpus.value)
@@ -93,19 +95,22 @@ class Machine:
         self._records = records
         self._recorded = array("q")
         self._pool: list[Request] = []
+        self._every: list[Request] = []
         self._requests = 0
         self._max_in_flight = max_in_flight
         self._helpers = 0  # parts of split bios and carriers of merged ones, now
         self._room: list[None] | None = None
-        self._media = Media(device.media, rng)
-        self._path = DataPath(device.controller, device.engine)
+        self._media: Media | CachedMedia = (
+            CachedMedia(device.media, rng) if device.media.cache_bytes.value else Media(device.media, rng)
+        )
+        self._path = data_path(device.controller, device.engine)
         self._submit_cost_ns = device.host.submit_ns.value
         self._unit_bytes = unit_bytes
         self._limits = limits
         self._max_bytes = limits.max_sectors << 9 if limits is not None else 1 << 62
         self._tags = self._all_tags = device.controller.tags.value
         self._tag_queue: deque[Request] = deque()
-        self._driver_tags = self._tags
+        self._driver_tags = self._driver_tags_at_boot = self._tags
         self._staging: Staging | None = None
         self._given_up: deque[int] = deque()  # keyslots of requests merged away, -1 for none
         self._settling = False
@@ -114,17 +119,27 @@ class Machine:
             self._staging = self._new_staging()
         # What comes next is settled once, not asked per bio.
         slots = device.keyslots
+        self._device_slots: Keyslots | None = None
+        self.injector: Injector | None = None
         self._quiesce: Quiesce | None = None
-        self._send: Then = self._dispatch
+        self._send: Then = self.dispatch
+        if faults is not None and not faults.is_empty:
+            self.injector = self._new_injector(device, faults, fault_rng)
+            self._plane = self.injector
+            self._send = self.injector.dispatch
+        self.power: Power | None = None
+        if device.controller.gate_after_ns.value or device.controller.suspend_after_ns.value:
+            self.power = Power(self.clock, device.controller, lambda: self._device_slots, self._send)
+            self._send = self.power.dispatch
         if slots is not None and slots.drains_io and where == "inline":
-            self._quiesce = Quiesce(self.clock, slots.drain_poll_ns.value, self._dispatch)
+            self._quiesce = Quiesce(self.clock, slots.drain_poll_ns.value, self._send)
             self._send = self._quiesce.dispatch
+        self._watched = self._quiesce is not None or self.power is not None
         ready: Then = self._send if self._staging is None else self._hold
         self._get_tag: Then = self._get_free_tag if self._staging is None else self._merge_or_get_tag
         self._enter: Then = self._get_tag
         self._tagged: Then = ready
         self._software: SoftwareCrypto | None = None
-        self._device_slots: Keyslots | None = None
         self._per_unit_ns = 0
         self._ready = ready
         if where == "inline":
@@ -149,21 +164,34 @@ class Machine:
         self._per_unit_ns = facts.per_data_unit_ns.value
         if not facts.count.value:
             return
-        costs = {
-            KeyType.RAW: facts.program_raw_ns.value,
-            KeyType.HW_WRAPPED: facts.program_hw_wrapped_ns.value,
-        }
+        injector = self.injector
         self._device_slots = Keyslots(
             self.clock,
             facts.count.value,
-            program_ns=lambda key: costs[key.crypto_cfg.key_type],
+            program_ns=_program_costs(device) if injector is None else injector.program_ns,
             granted=self._ready,
             cpus=self.cpus if facts.program_on_cpu else None,
             quiesce=self._quiesce,
             evicted=self._plane.forget if self._plane is not None else None,
+            ended=None if injector is None else injector.program_ended,
+            failed=self._not_programmed,
+            power=self.power,
         )
         self._acquire = self._device_slots.acquire
         self._tagged = self._tagged_with_slots
+
+    def _new_injector(self, device: Device, faults: FaultPlan, rng: np.random.Generator | None) -> Injector:
+        assert rng is not None, "faults need a stream of their own"
+        return Injector(
+            faults,
+            rng,
+            self,
+            down_ns=device.controller.reset_ns.value,
+            evict_ns=device.keyslots.evict_ns.value if device.keyslots is not None else 0,
+            program_ns=_program_costs(device),
+            keys=self._keys,
+            plane=self._plane,
+        )
 
     def _new_software(self, device: Device, holds_slot: bool) -> SoftwareCrypto:
         return SoftwareCrypto(
@@ -252,7 +280,9 @@ class Machine:
 
     def _new_request(self) -> Request:
         self._requests += 1
-        return Request()
+        request = Request()
+        self._every.append(request)
+        return request
 
     def _submitted(self, request: Request, now: int) -> None:
         cost = now - request.mark
@@ -302,6 +332,7 @@ class Machine:
         """The bio whose last part this is, with that part's times; None while others are on their way."""
         bio = part.parent
         assert bio is not None
+        bio.status = bio.status or part.status  # the first error counts
         bio.parts -= 1
         if not bio.parts:
             for stage in STAGE_FIELDS:
@@ -313,6 +344,7 @@ class Machine:
         self._helpers -= 1
         helper.parent = None
         helper.slot = -1
+        helper.status = 0
         helper.members = _NO_MEMBERS
         for stage in STAGE_FIELDS:
             setattr(helper, stage, 0)
@@ -399,7 +431,8 @@ class Machine:
             carrier.slot, holder.slot = holder.slot, -1
             self._send(carrier, now)
 
-    def _dispatch(self, request: Request, now: int) -> None:
+    def dispatch(self, request: Request, now: int) -> None:
+        """Let the device serve ``request``."""
         if request.op == WRITE and self._path.limits:
             inline = request.key is not None and self._software is None
             self.clock.call_at(self._path.serve(request, now, inline=inline), request, self._write_media)
@@ -423,8 +456,8 @@ class Machine:
 
     def _device_done(self, request: Request, now: int) -> None:
         key = request.key
-        if self._quiesce is not None:
-            self._quiesce.done()
+        if self._watched:
+            self.left_device()
         slots = self._device_slots
         if slots is not None and request.slot >= 0:
             slot = request.slot
@@ -438,6 +471,7 @@ class Machine:
                     request.transfer,
                     request.media,
                 )
+                bio.status = request.status
                 self._bio_done(bio, now, key if self._software is None else bio.key)
             self._recycle_helper(request)
         else:
@@ -454,11 +488,12 @@ class Machine:
                 return
             bio = whole
         if self._software is not None and key is not None:
-            if bio.op == READ:
+            if bio.op == WRITE:
+                self._software.written(bio.nbytes)
+            elif not bio.status:
                 # The request is over; the bio is not complete before it is decrypted.
                 self._software.decrypt_later(bio, now)
                 return
-            self._software.written(bio.nbytes)
         self._finish(bio, now, key)
 
     def _free_tag(self, now: int) -> None:
@@ -499,11 +534,144 @@ class Machine:
             self._flush_records()
         request.queued = request.submit = request.tag_wait = request.cpu_crypto = request.scheduler = 0
         request.keyslot_lock = request.keyslot_idle = request.keyslot_program = request.device_queue = 0
+        request.status = 0
         self._pool.append(request)
         if self._room is not None:
             self._room.append(None)
+
+    # --- faults ---------------------------------------------------------------------------------------
+
+    @property
+    def device_keyslots(self) -> Keyslots | None:
+        """The device's own keyslots, whoever encrypts."""
+        return self._device_slots
+
+    def key_inside(self, request: Request) -> BlkCryptoKey | None:
+        """The key that ``request``'s data is really encrypted with; None also for an empty keyslot."""
+        slots = self._device_slots
+        return request.key if slots is None or request.slot < 0 else slots.hardware[request.slot]
+
+    def withdraw(self) -> list[Request]:
+        """Take every request back from the device, in the order in which they came there; it is idle then."""
+        taken = self.clock.withdraw((self._write_media, self._read_path, self._device_done))
+        self._media.reset(self.clock.now)
+        self._path.reset(self.clock.now)
+        for _ in taken:
+            self.left_device()
+        return taken
+
+    def left_device(self) -> None:
+        """A request is not at the device, though it was sent."""
+        if self._quiesce is not None:
+            self._quiesce.done()
+        if self.power is not None:
+            self.power.done(self.clock.now)
+
+    def resend(self, request: Request, now: int) -> None:
+        """Send a request again that was withdrawn or held back; all the time lost counts as waiting."""
+        _spent_waiting(request, now)
+        self._send(request, now)
+
+    def refuse(self, request: Request, now: int, status: BlkStatus) -> None:
+        """Complete a request that was sent and that the device does not serve."""
+        _spent_waiting(request, now)
+        request.status = status
+        self.clock.call_at(now, request, self._refused)
+
+    def _refused(self, request: Request, now: int) -> None:
+        if self._quiesce is not None:
+            self._quiesce.back()
+        if self.power is not None:
+            self.power.back()
+        self._device_done(request, now)
+
+    def _not_programmed(self, request: Request, now: int, status: BlkStatus) -> None:
+        request.status = status
+        request.transfer = request.media = 0
+        self.clock.call_at(now, request, self._never_sent)
+
+    def _never_sent(self, request: Request, now: int) -> None:
+        self._bio_done(request, now, None)
+        self._free_tag(now)
+
+    def slow_down(self, percent: int) -> None:
+        """Let media, link and engine take ``percent`` of their time."""
+        self._media.slow_down(percent)
+        self._path.slow_down(percent)
+
+    def power_off(self) -> int:
+        """Forget everything in memory and in flight; how many bios that were.
+
+        Such a bio has no completion in reality.  Here it is recorded with ``BLK_STS_IOERR``, now.
+        """
+        now = self.clock.now
+        self.clock.withdraw()
+        interrupted = self._interrupt(now)
+        self.cpus.power_off()
+        self._media.power_off(now)
+        if self.power is not None:
+            self.power.power_off(now)
+        self._tag_queue.clear()
+        self._tags = self._all_tags
+        self._driver_tags = self._driver_tags_at_boot
+        self._given_up.clear()
+        if self._staging is not None:
+            merges = self._staging.merges
+            self._staging = self._new_staging()
+            self._staging.merges = merges
+        if self._quiesce is not None:
+            self._quiesce.power_off()
+        if self._software is not None:
+            self._software.power_off()
+        if self._device_slots is not None:
+            self._device_slots = self._device_slots.anew()
+            self._acquire = self._device_slots.acquire
+        return interrupted
+
+    def _interrupt(self, now: int) -> int:
+        plane, self._plane = self._plane, None
+        waiting = {id(request) for request in self._pool}
+        gone = [request for request in self._every if id(request) not in waiting]
+        interrupted = 0
+        for request in gone:
+            if request.parent is not None or request.members:
+                continue
+            interrupted += 1
+            _spent_waiting(request, now)
+            request.status = BlkStatus.IOERR
+            request.slot, request.parts = -1, 0
+            self._finish(request, now, None)
+        for request in gone:
+            if request.parent is not None or request.members:
+                self._recycle_helper(request)
+        self._plane = plane
+        return interrupted
 
     def _flush_records(self) -> None:
         if self._recorded:
             self._records(np.array(self._recorded, dtype=np.int64).reshape(-1, RECORD_WIDTH))
             self._recorded = array("q")
+
+
+def _program_costs(device: Device) -> Callable[[BlkCryptoKey], int]:
+    """What programming a key takes on ``device``."""
+    facts = device.keyslots
+    if facts is None:
+        return lambda _key: 0
+    costs = {
+        KeyType.RAW: facts.program_raw_ns.value,
+        KeyType.HW_WRAPPED: facts.program_hw_wrapped_ns.value,
+    }
+    return lambda key: costs[key.crypto_cfg.key_type]
+
+
+_BEFORE_DEVICE: Final = STAGE_FIELDS[: STAGE_FIELDS.index("device_queue")]
+
+
+def _spent_waiting(request: Request, now: int) -> None:
+    """Book everything since the last stage before the device as waiting for it: it did not serve."""
+    # A carrier's own times are those of its bios only from the device on.
+    bio = request.members[0] if request.members else request
+    before: int = sum(getattr(bio, stage) for stage in _BEFORE_DEVICE)
+    request.device_queue = now - bio.arrived - before
+    request.transfer = request.media = 0

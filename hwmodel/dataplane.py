@@ -8,7 +8,8 @@ A unit that is read before anything wrote it is laid out then, in version 0, as 
 before it reads them.
 """
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -20,10 +21,13 @@ from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.op import ReqOp
 from hwmodel.medium import Medium
 from hwmodel.payload import plaintext
+from hwmodel.powerloss import Content, Survivor, VolatileWrites, summary
 from hwmodel.request import Request
 
 BATCH_BYTES: Final = 8 << 20
 _MISMATCHES_KEPT: Final = 8
+# Versions after each power cut begin at a multiple of this, so that none of a lost write comes back.
+_VERSIONS_PER_BOOT: Final = 1 << 20
 _IV_BYTES: Final = 16  # of AES-256-XTS; every design's DUN fits its lower half
 
 Data = npt.NDArray[np.uint8]
@@ -68,6 +72,7 @@ class _Run:
     key: BlkCryptoKey | None
     dun: int
     write: bool
+    done_ns: int = 0
 
 
 class VerifyingPlane:
@@ -104,6 +109,15 @@ class VerifyingPlane:
         self._writing: set[int] = set()
         self._corruptions = sorted(corruptions, key=lambda each: each.after_bios)
         self._completed = 0
+        self._first_version = 0
+        self._torn: dict[int, tuple[int, ...]] = {}  # unit -> version of each sector
+        self._volatile: VolatileWrites | None = None
+        self._now: Callable[[], int] = lambda: 0
+
+    @property
+    def broken_promises(self) -> int:
+        """Data units that a power cut took though they were flushed."""
+        return 0 if self._volatile is None else self._volatile.broken_promises
 
     @property
     def pending_corruptions(self) -> int:
@@ -111,17 +125,33 @@ class VerifyingPlane:
         return len(self._corruptions)
 
     def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
-        """A bio's data is on the medium, or was read from it; ``key`` is what the hardware used."""
-        first = (request.sector << SECTOR_SHIFT) // self._unit_bytes
-        run = _Run(first, request.nbytes // self._unit_bytes, key, request.dun, request.op == ReqOp.WRITE)
+        """A bio is done; ``key`` is what the hardware used.  One that failed moved no data."""
+        run = self._run(request, key)
         if self._corruptions and self._corruptions[0].after_bios <= self._completed:
             self._damage_before(run, reads=request.op == ReqOp.READ)
         self._completed += 1
+        if request.status:
+            return
         if request.op == ReqOp.READ or request.op == ReqOp.WRITE:
             self._queue(run)
         elif request.op != ReqOp.FLUSH:
             self.process()
-            self.medium.discard(run.unit, run.count)
+            self._discard(run)
+        elif self._volatile is not None:
+            self.process()
+            self._volatile.flushed(submitted_ns=request.arrived, began_ns=request.mark)
+
+    def _run(self, request: Request, key: BlkCryptoKey | None) -> _Run:
+        first = (request.sector << SECTOR_SHIFT) // self._unit_bytes
+        count = request.nbytes // self._unit_bytes
+        return _Run(first, count, key, request.dun, request.op == ReqOp.WRITE, self._now())
+
+    def _discard(self, run: _Run) -> None:
+        self.medium.discard(run.unit, run.count)
+        if self._volatile is not None:
+            for unit in range(run.unit, run.unit + run.count):
+                self._torn.pop(unit, None)
+                self._volatile.discarded(unit)
 
     def _damage_before(self, run: _Run, *, reads: bool) -> None:
         """Bring the medium up to date and damage what is due, also what ``run`` is the first to read."""
@@ -160,16 +190,92 @@ class VerifyingPlane:
         if not runs:
             return
         batch = _Batch(runs)
+        before = self._contents(batch.units) if self._volatile is not None else []
         places = self.medium.allocate(batch.units)
         self._grow_versions(int(places.max()))
-        self._versions[places] += 1
-        self._store(batch, places)
+        self._versions[places] = np.maximum(self._versions[places] + 1, self._first_version)
+        data = self._store(batch, places)
+        if self._volatile is not None:
+            self._remember(batch, before, data, self._versions[places])
 
-    def _store(self, batch: "_Batch", places: npt.NDArray[np.int64]) -> None:
-        """Make the units' plaintext in their present version, encrypt it and store it."""
+    def _store(self, batch: "_Batch", places: npt.NDArray[np.int64]) -> Data:
+        """Make the units' plaintext in their present version, encrypt it and store it; the ciphertext."""
         data = plaintext(self._seed, batch.units, self._versions[places], self._unit_bytes)
         self._crypt(batch, data, encrypt=True)
         self.medium.store(places, data)
+        return data
+
+    def _contents(self, units: npt.NDArray[np.int64]) -> list[Content]:
+        """What each unit holds now."""
+        contents = []
+        for unit, place in zip(units.tolist(), self.medium.places(units), strict=True):
+            if place < 0:
+                contents.append(Content(None, 0))
+            else:
+                image = self.medium.load(np.array([place]))[0]
+                version = int(self._versions[place])
+                contents.append(Content(image, version, torn=self._torn.get(unit, ())))
+        return contents
+
+    def _remember(
+        self, batch: "_Batch", before: list[Content], data: Data, versions: npt.NDArray[np.uint32]
+    ) -> None:
+        assert self._volatile is not None
+        done = batch.per_unit([run.done_ns for run in batch.runs])
+        rows = zip(batch.units.tolist(), before, data, versions.tolist(), done.tolist(), strict=True)
+        for unit, old, image, version, done_ns in rows:
+            self._torn.pop(unit, None)
+            self._volatile.written(unit, old, Content(image.copy(), version, done_ns))
+
+    def keep_unflushed(self, now: Callable[[], int]) -> None:
+        """From here on know what a power cut would take."""
+        self._volatile = VolatileWrites()
+        self._now = now
+
+    def power_cut(
+        self,
+        interrupted: Sequence[tuple[Request, BlkCryptoKey | None]],
+        rng: np.random.Generator,
+        tear_bytes: int,
+    ) -> Counter[str]:
+        """Power failed with the writes ``interrupted`` at the device; what became of unflushed data units."""
+        assert self._volatile is not None, "keep_unflushed() comes first"
+        self.process()
+        in_flight = [
+            entry for request, key in interrupted for entry in self._half_written(self._run(request, key))
+        ]
+        survivors = list(self._volatile.cut(in_flight, rng, tear_bytes))
+        newest = {one.unit: content.version for one, content in self._survived(survivors)}
+        newest |= {unit: content.version for unit, _, content in in_flight}
+        self._first_version += _VERSIONS_PER_BOOT
+        return summary(survivors, newest)
+
+    def _half_written(self, run: _Run) -> Iterable[tuple[int, Content, Content]]:
+        """Units of a write in flight: what they hold, and what they would."""
+        batch = _Batch([run])
+        before = self._contents(batch.units)
+        versions = np.array([max(old.version + 1, self._first_version) for old in before], dtype=np.uint32)
+        data = plaintext(self._seed, batch.units, versions, self._unit_bytes)
+        self._crypt(batch, data, encrypt=True)
+        rows = zip(batch.units.tolist(), before, data, versions.tolist(), strict=True)
+        return [(unit, old, Content(image, version)) for unit, old, image, version in rows]
+
+    def _survived(self, survivors: list[Survivor]) -> list[tuple[Survivor, Content]]:
+        """Store what survived; with what was there."""
+        units = np.array([one.unit for one in survivors], dtype=np.int64)
+        before = self._contents(units)
+        for survivor in survivors:
+            self._torn.pop(survivor.unit, None)
+            if survivor.image is None:
+                self.medium.discard(survivor.unit, 1)
+                continue
+            places = self.medium.allocate(np.array([survivor.unit]))
+            self._grow_versions(int(places[0]))
+            self._versions[places] = survivor.versions[0]
+            self.medium.store(places, survivor.image[None])
+            if survivor.is_torn:
+                self._torn[survivor.unit] = survivor.versions
+        return list(zip(survivors, before, strict=True))
 
     def _read(self, runs: list[_Run]) -> None:
         if not runs:
@@ -180,11 +286,29 @@ class VerifyingPlane:
         data = self.medium.load(places)
         self._crypt(batch, data, encrypt=False)
         expected = plaintext(self._seed, batch.units, self._versions[places], self._unit_bytes)
+        if self._torn:
+            self._expect_torn(batch.units, expected)
         wrong = batch.units[(data.view(np.uint64) != expected.view(np.uint64)).any(axis=1)]
         self.verified.bytes += data.nbytes
         self.verified.mismatches += len(wrong)
         room = _MISMATCHES_KEPT - len(self.verified.where)
         self.verified.where.extend((wrong[:room] * self._unit_bytes).tolist())
+
+    def _expect_torn(self, units: npt.NDArray[np.int64], expected: Data) -> None:
+        """Sector by sector what torn units hold: AES-XTS decrypts every 16 bytes for themselves."""
+        for row, unit in enumerate(units.tolist()):
+            versions = self._torn.get(unit)
+            if versions is None:
+                continue
+            size = self._unit_bytes // len(versions)
+            for version in set(versions):
+                whole = plaintext(
+                    self._seed, units[row : row + 1], np.array([version], dtype=np.uint32), self._unit_bytes
+                )
+                for sector, its in enumerate(versions):
+                    if its == version:
+                        at = slice(sector * size, (sector + 1) * size)
+                        expected[row, at] = whole[0, at]
 
     def _lay_out(self, runs: list[_Run]) -> None:
         """Give units that are read before anything wrote them their version 0."""
@@ -244,17 +368,21 @@ class VerifyingPlane:
 class _Batch:
     """Every unit of some runs, sorted by key: device unit numbers, IVs, and units per key."""
 
-    __slots__ = ("by_key", "ivs", "units")
+    __slots__ = ("_counts", "by_key", "ivs", "runs", "units")
 
     def __init__(self, runs: list[_Run]) -> None:
         groups: dict[BlkCryptoKey | None, list[_Run]] = {}
         for run in runs:
             groups.setdefault(run.key, []).append(run)
         self.by_key = [(key, sum(run.count for run in group)) for key, group in groups.items()]
-        ordered = [run for group in groups.values() for run in group]
-        counts = np.array([run.count for run in ordered], dtype=np.int64)
+        ordered = self.runs = [run for group in groups.values() for run in group]
+        counts = self._counts = np.array([run.count for run in ordered], dtype=np.int64)
         within = np.arange(counts.sum(), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
         self.units = np.repeat(np.array([run.unit for run in ordered], dtype=np.int64), counts) + within
         first_duns = np.array([run.dun & (1 << 64) - 1 for run in ordered], dtype="<u8")
         self.ivs = np.zeros((len(within), _IV_BYTES), dtype=np.uint8)
         self.ivs[:, :8] = (np.repeat(first_duns, counts) + within.astype("<u8"))[:, None].view(np.uint8)
+
+    def per_unit(self, values: list[int]) -> npt.NDArray[np.int64]:
+        """One value per run -> one per unit."""
+        return np.repeat(np.array(values, dtype=np.int64), self._counts)

@@ -63,10 +63,22 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     Attributes:
         tags: commands in flight, i.e. requests that exist at once without a scheduler.
         link_per_s: payload rate of the link in bytes per second; 0 means it never limits.
+        reset_ns: from the beginning of a reset until keys can be programmed; faults ask for it.
+        gate_after_ns: an idle controller stops its clocks after this; 0 for never.
+        ungate_ns: until they run again, which the next command waits for.
+        suspend_after_ns: an idle device is suspended after this and loses its keys; 0 for never.
+        resume_ns: until keys can be programmed again.
     """
 
     tags: Figure
     link_per_s: Figure
+    reset_ns: Figure = Figure(
+        20_000_000, "assumption: re-initialising a UFS host and its link takes some tens of ms"
+    )
+    gate_after_ns: Figure = Figure(0, "clocks never stop")
+    ungate_ns: Figure = Figure(0, "clocks never stop")
+    suspend_after_ns: Figure = Figure(0, "never suspended")
+    resume_ns: Figure = Figure(0, "never suspended")
 
 
 class Keyslots(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -107,10 +119,18 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     Attributes:
         rate_per_s: bytes per second; 0 means it never limits.
         latency_ns: pipeline latency added to each encrypted request; does not occupy the engine.
+        clock_percent: the engine's clock, of the one ``rate_per_s`` is meant for.
+        cores: AES cores that share ``rate_per_s`` while all data goes one way; 0 for an engine that is one
+            whole.  With cores, reads and writes pass engine and link side by side.
+        mixed_read_cores, mixed_write_cores: cores that reads and writes have while both are on their way.
     """
 
     rate_per_s: Figure
     latency_ns: Figure
+    clock_percent: Figure = Figure(100, "full clock")
+    cores: Figure = Figure(0, "no pool of cores")
+    mixed_read_cores: Figure = Figure(0, "no pool of cores")
+    mixed_write_cores: Figure = Figure(0, "no pool of cores")
 
 
 class KeyWrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -133,6 +153,8 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         read_per_s, write_per_s: rate of one unit beyond the fixed part; 0 means no size-dependent part.
         flush_ns, discard_ns: one such command, on one unit.
         capacity_bytes: size of the device.
+        cache_bytes: write cache; 0 for none.
+        cache_write_ns: accepting a write into the cache.
         shape: distribution of a piece's service time around its mean.
         read_quantiles, write_quantiles, flush_quantiles: with the shape ``empirical``, how the fixed part is
             distributed, which ``read_ns``, ``write_ns``, ``flush_ns`` are then the mean of; an operation
@@ -149,6 +171,8 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     flush_ns: Figure
     discard_ns: Figure
     capacity_bytes: Figure
+    cache_bytes: Figure = Figure(0, "no write cache")
+    cache_write_ns: Figure = Figure(0, "no write cache")
     shape: ServiceShape = "deterministic"
     placement: Placement = "striped"
     read_quantiles: Quantiles | None = None

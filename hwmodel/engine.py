@@ -13,16 +13,21 @@ def _ns_for(nbytes: int, per_s: int) -> int:
     return -(-nbytes * NS_PER_SECOND // per_s) if per_s else 0
 
 
+def _clocked(engine: Engine) -> int:
+    return engine.rate_per_s.value * engine.clock_percent.value // 100
+
+
 class DataPath:
     """The shared path; ``limits`` is False when neither link nor engine takes any time."""
 
-    __slots__ = ("_costs", "_engine_per_s", "_free", "_latency", "_link_per_s", "limits")
+    __slots__ = ("_costs", "_engine_per_s", "_free", "_latency", "_link_per_s", "_percent", "limits")
 
     def __init__(self, controller: Controller, engine: Engine | None) -> None:
         self._link_per_s = controller.link_per_s.value
-        self._engine_per_s = engine.rate_per_s.value if engine else 0
+        self._engine_per_s = _clocked(engine) if engine else 0
         self._latency = engine.latency_ns.value if engine else 0
         self._free = 0
+        self._percent = 100
         self._costs: dict[tuple[int, bool], int] = {}
         self.limits = bool(self._link_per_s or self._engine_per_s or self._latency)
 
@@ -30,8 +35,17 @@ class DataPath:
         cost = _ns_for(nbytes, self._link_per_s)
         if encrypted:
             cost = max(cost, _ns_for(nbytes, self._engine_per_s))
-        self._costs[nbytes, encrypted] = cost
+        cost = self._costs[nbytes, encrypted] = cost * self._percent // 100
         return cost
+
+    def reset(self, now: int) -> None:
+        """Give up what passes: the path is free."""
+        self._free = now
+
+    def slow_down(self, percent: int) -> None:
+        """From here on take ``percent`` of the normal time."""
+        self._percent = percent
+        self._costs.clear()
 
     def serve(self, request: Request, now: int, *, inline: bool) -> int:
         """Reserve the path; when the last byte has passed.
@@ -48,3 +62,61 @@ class DataPath:
         request.device_queue += start - now
         request.transfer = cost
         return start + cost
+
+
+class PooledPath:
+    """Reads and writes side by side: a link with a lane each way, and an engine that is a pool of cores.
+
+    A request is served with the cores its direction has when it begins: all of them, or its share while the
+    other direction is busy.
+
+    Source: the pool of UFS controllers from version 5 on has 28 cores for reads or writes alone, 15 and 13
+    when both are on their way (drivers/ufs/host/ufs-qcom.h).
+    """
+
+    __slots__ = ("_alone_per_s", "_free", "_latency", "_link_per_s", "_mixed_per_s", "_percent", "limits")
+
+    def __init__(self, controller: Controller, engine: Engine) -> None:
+        cores = engine.cores.value
+        self._link_per_s = controller.link_per_s.value
+        self._alone_per_s = _clocked(engine)
+        shares = (engine.mixed_read_cores.value, engine.mixed_write_cores.value)
+        self._mixed_per_s = tuple(self._alone_per_s * share // cores for share in shares)
+        self._latency = engine.latency_ns.value
+        self._free = [0, 0]  # by direction: READ, WRITE
+        self._percent = 100
+        self.limits = bool(self._link_per_s or self._alone_per_s or self._latency)
+
+    def serve(self, request: Request, now: int, *, inline: bool) -> int:
+        """Reserve the direction's path; when the last byte has passed.
+
+        Adds waiting to ``request.device_queue`` and sets ``request.transfer``.
+        """
+        op = request.op
+        start = max(now, self._free[op])
+        cost = _ns_for(request.nbytes, self._link_per_s)
+        if inline:
+            mixed = self._free[1 - op] > start
+            cost = max(cost, _ns_for(request.nbytes, self._mixed_per_s[op] if mixed else self._alone_per_s))
+        cost = cost * self._percent // 100
+        self._free[op] = start + cost
+        if inline:
+            cost += self._latency
+        request.device_queue += start - now
+        request.transfer = cost
+        return start + cost
+
+    def reset(self, now: int) -> None:
+        """Give up what passes: the path is free."""
+        self._free = [now, now]
+
+    def slow_down(self, percent: int) -> None:
+        """From here on take ``percent`` of the normal time."""
+        self._percent = percent
+
+
+def data_path(controller: Controller, engine: Engine | None) -> DataPath | PooledPath:
+    """The path that a device's facts describe."""
+    if engine is not None and engine.cores.value:
+        return PooledPath(controller, engine)
+    return DataPath(controller, engine)

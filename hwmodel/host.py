@@ -57,6 +57,12 @@ class Cpus:
         following.mark = now
         self._start(following, now, cost_ns, then)
 
+    def power_off(self) -> None:
+        """Forget every task."""
+        self._busy = [False] * self.count
+        self._waiting = [deque() for _ in range(self.count)]
+        self._keeps = -1
+
     def least_loaded(self) -> int:
         """CPU with the fewest tasks, lowest number first: where an unbound workqueue starts a worker."""
         waiting = self._waiting

@@ -110,7 +110,7 @@ class EmpiricalTimes:
 class Media:
     """The units and when each is free."""
 
-    __slots__ = ("_any", "_draw_ns", "_free", "_stripe", "units")
+    __slots__ = ("_any", "_draw_ns", "_free", "_normal_ns", "_stripe", "units")
 
     def __init__(self, facts: MediaFacts, rng: np.random.Generator) -> None:
         self.units = facts.units.value
@@ -118,7 +118,23 @@ class Media:
         self._any = facts.placement == "any"
         self._free = [0] * self.units
         times = EmpiricalTimes(facts, rng) if facts.shape == "empirical" else ServiceTimes(facts, rng)
-        self._draw_ns = times.draw_ns
+        self._draw_ns = self._normal_ns = times.draw_ns
+
+    def reset(self, now: int) -> None:
+        """Give up what is served: every unit is free."""
+        self._free = [now] * self.units
+
+    def power_off(self, now: int) -> None:
+        """After a boot every unit is free."""
+        self.reset(now)
+
+    def slow_down(self, percent: int) -> None:
+        """From here on let each piece take ``percent`` of its time."""
+        normal = self._normal_ns
+        if percent == 100:
+            self._draw_ns = normal
+        else:
+            self._draw_ns = lambda op, nbytes: normal(op, nbytes) * percent // 100
 
     def serve(self, request: Request, now: int) -> int:
         """Reserve the units ``request`` needs; when it will be done.

@@ -39,6 +39,16 @@ class Quiesce:
             self._at_device += 1
             self._dispatch(request, now)
 
+    def back(self) -> None:
+        """A request that had left is at the device again."""
+        self._at_device += 1
+
+    def power_off(self) -> None:
+        """Nothing is at the device, and nothing waits for it."""
+        self._at_device = 0
+        self._stopped = False
+        self._held.clear()
+
     def done(self) -> None:
         """A request left the device."""
         self._at_device -= 1
@@ -66,6 +76,6 @@ class Quiesce:
         self._stopped = False
         held, self._held = self._held, deque()
         for request in held:
-            request.device_queue = now - request.mark
+            request.device_queue += now - request.mark
             self._at_device += 1
             self._dispatch(request, now)

@@ -78,6 +78,12 @@ class SoftwareCrypto:
         """A write is complete: its bounce pages go back."""
         self.bounce_pages -= nbytes >> _PAGE_SHIFT
 
+    def power_off(self) -> None:
+        """Forget what is encrypted or decrypted now, and all keys."""
+        self.bounce_pages = 0
+        if self.slots is not None:
+            self.slots = self.slots.anew()
+
     def decrypt_later(self, request: Request, now: int) -> None:
         """Queue a read's data for decryption."""
         request.cpu = self._cpus.least_loaded()

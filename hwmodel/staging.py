@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from blkcrypto.block.queue import RequestQueue
 
 PAGE_BYTES: Final = 4096
-# A scheduler has this many requests per tag of the device, at most 2 x 128 (reference block-layer.md, 1.1).
-SCHEDULER_REQUESTS_PER_TAG: Final = 2
-_MOST_TAGS_COUNTED: Final = 128
-
-
-def scheduler_tags(tags: int) -> int:
-    """Requests that may exist at once on a queue with a scheduler."""
-    return SCHEDULER_REQUESTS_PER_TAG * min(tags, _MOST_TAGS_COUNTED)
 
 
 class Staging:

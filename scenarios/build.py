@@ -16,6 +16,7 @@ from hwmodel.keywrap import KeyWrapUnit
 from scenarios.filekeys import FileKeys
 from scenarios.layout import Layout, PlacedBatch
 from scenarios.measure import Measure
+from scenarios.records import Records
 from scenarios.schema import Scenario
 from scenarios.streams import stream
 from scenarios.traces.batch import TraceBatch
@@ -92,10 +93,14 @@ def _cut_at_wrap(rows: Iterable[Row], unit_bytes: int, wraps_at: int) -> Iterato
             yield (when, number, op, sector + (before >> SECTOR_SHIFT), nbytes - before, key, 0, stream)
 
 
-def build(scenario: Scenario, *, named_files: bool = False) -> Model:
+def build(
+    scenario: Scenario, *, named_files: bool = False, watch: Callable[[Records], None] | None = None
+) -> Model:
     """Wire the parts a scenario names; nothing has run yet.
 
-    ``named_files``: rows name the files of a trace instead of addressing the device.
+    Args:
+        named_files: rows name the files of a trace instead of addressing the device.
+        watch: told of every batch of records too.
     """
     seed = scenario.run.seed
     device = scenario.device
@@ -120,7 +125,7 @@ def build(scenario: Scenario, *, named_files: bool = False) -> Model:
         where=scenario.keys.engine,
         rng=stream(seed, "media"),
         keys=keys.objects if keys is not None else [],
-        records=measure.add,
+        records=measure.add if watch is None else _both(measure.add, watch),
         unit_bytes=scenario.keys.data_unit_size,
         scheduler=scenario.block.scheduler,
         limits=QueueLimits(
@@ -130,10 +135,20 @@ def build(scenario: Scenario, *, named_files: bool = False) -> Model:
         fallback_holds_slot=kernel_profile(scenario.run.kernel).slot_held_during_submit,
         max_in_flight=scenario.run.max_in_flight,
         plane=plane,
+        faults=scenario.faults,
+        fault_rng=stream(seed, "faults"),
     )
     capacity = device.media.capacity_bytes.value
     layout = Layout.build(scenario.layout, capacity, seed, named_files=named_files)
     return Model(scenario, layout, keys, plane, measure, machine)
+
+
+def _both(first: Callable[[Records], None], second: Callable[[Records], None]) -> Callable[[Records], None]:
+    def add(records: Records) -> None:
+        first(records)
+        second(records)
+
+    return add
 
 
 def _cipher_maker(keywrap: KeyWrapUnit | None) -> Callable[[BlkCryptoKey], UnitCipher]:

@@ -209,7 +209,7 @@ def _media(recording: Recording, fit: MediaFit, base: Media) -> Media:
         for field, op in (("read", read), ("write", write), ("flush", fit.ops.get(ReqOp.FLUSH))):
             wanted = op if field == "flush" else op or either
             source = f"{fitted_to}: " + _rows_text(wanted, ", less the size-dependent part")
-            tables[f"{field}_quantiles"] = wanted.table(source) if wanted is not None else None
+            tables[field] = wanted.table(source) if wanted is not None else None
     return Media(
         units=_units(fit, fitted_to),
         stripe_bytes=_stripe(fit, fitted_to),
@@ -222,7 +222,9 @@ def _media(recording: Recording, fit: MediaFit, base: Media) -> Media:
         capacity_bytes=_capacity(recording),
         shape=fit.shape,
         placement="any" if fit.structure.stripe_bytes == WHOLE else "striped",
-        **tables,
+        read_quantiles=tables.get("read"),
+        write_quantiles=tables.get("write"),
+        flush_quantiles=tables.get("flush"),
     )
 
 

@@ -45,6 +45,7 @@ _DEVICE_RANGES: tuple[tuple[str, int, int], ...] = (
     ("host.cipher_per_s", 1, 1 << 50),
     ("keyslots.count", 0, 65536),
     ("keyslots.dun_bytes", 1, 32),
+    ("engine.clock_percent", 1, 1000),
 )
 
 Problem = tuple[str, str]  # the key to point at, and what is wrong
@@ -84,6 +85,11 @@ def _device_problems(device: Device) -> Iterator[Problem]:
         figure = figures.get(key)
         if figure is not None and not least <= figure.value <= greatest:
             yield key, f"{figure.value} is out of range: {least} to {greatest}"
+    engine = device.engine
+    if engine is not None and engine.cores.value:
+        for name in ("mixed_read_cores", "mixed_write_cores"):
+            if not 1 <= getattr(engine, name).value <= engine.cores.value:
+                yield f"engine.{name}", f"missing: an engine with cores needs 1 to {engine.cores.value} here"
     slots = device.keyslots
     if slots is None:
         return
@@ -229,6 +235,33 @@ def _flips(scenario: Scenario) -> Iterator[Problem]:
             )
 
 
+_FAULT_RANGES: tuple[tuple[str, str, float, float], ...] = (
+    ("program_failures", "count", 1, 1 << 30),
+    ("hangs", "timeout_ns", 1, _UNBOUNDED),
+    ("media_errors", "count", 1, 1 << 30),
+    ("power_cuts", "tear_bytes", 512, 1 << 30),
+    ("slowdowns", "percent", 1, 1_000_000),
+)
+
+
+def _faults(scenario: Scenario) -> Iterator[Problem]:
+    faults = scenario.faults
+    for kind, name, least, greatest in _FAULT_RANGES:
+        for at, fault in enumerate(getattr(faults, kind)):
+            value = getattr(fault, name)
+            if not least <= value <= greatest:
+                limit = f"at least {least:g}" if greatest == _UNBOUNDED else f"{least:g} to {greatest:g}"
+                yield f"faults.{kind}[{at}].{name}", f"{value} is out of range: {limit}"
+    for at, cut in enumerate(faults.power_cuts):
+        if cut.tear_bytes % 512:
+            yield f"faults.power_cuts[{at}].tear_bytes", f"{cut.tear_bytes} is not a multiple of 512"
+    for name in ("program_failure", "clobber", "media_error"):
+        if not 0 <= getattr(faults.rates, name) <= 1:
+            yield f"faults.rates.{name}", f"{getattr(faults.rates, name):g} is not a probability: 0 to 1"
+    if not 0 <= faults.rates.resets_per_s <= 1e6:
+        yield "faults.rates.resets_per_s", f"{faults.rates.resets_per_s:g} is out of range: 0 to 1e+06"
+
+
 _RULES: tuple[Callable[[Scenario], Iterator[Problem]], ...] = (
     _ranges,
     _source,
@@ -236,4 +269,5 @@ _RULES: tuple[Callable[[Scenario], Iterator[Problem]], ...] = (
     _layout,
     _design,
     _flips,
+    _faults,
 )

@@ -19,6 +19,10 @@ from blkcrypto.base.units import UnitError, parse_duration_ns, parse_size
 from scenarios.cli_calibrate import calibrate
 from scenarios.cli_convert import convert
 from scenarios.cli_curve import curve_command
+from scenarios.cli_explain import explain
+from scenarios.cli_faults import faults_command
+from scenarios.cli_image import image
+from scenarios.cli_init import init
 from scenarios.cli_key import key
 from scenarios.cli_sweep import sweep_command
 from scenarios.cli_threat import threat
@@ -150,16 +154,31 @@ _seed_option = click.option("--seed", type=click.IntRange(min=0), help="Seed of 
 
 def _output_options(command: _Command) -> _Command:
     command = click.option("--quiet", "-q", is_flag=True, help="No report and no progress.")(command)
+    command = click.option("--html", "html_file", metavar="FILE|-", help="Write a page with figures.")(
+        command
+    )
     return click.option("--json", "json_file", metavar="FILE|-", help="Write the result as JSON.")(command)
+
+
+_parquet_option = click.option(
+    "--parquet", "parquet_file", metavar="FILE", help="Keep every bio's record, for `blkcrypto explain`."
+)
 
 
 @cli.command("run")
 @_scenario_argument
 @_set_option
 @_seed_option
+@_parquet_option
 @_output_options
 def run_command(
-    scenario: str, sets: tuple[str, ...], seed: int | None, json_file: str | None, quiet: bool
+    scenario: str,
+    sets: tuple[str, ...],
+    seed: int | None,
+    json_file: str | None,
+    html_file: str | None,
+    parquet_file: str | None,
+    quiet: bool,
 ) -> int:
     """Run a scenario.
 
@@ -167,7 +186,8 @@ def run_command(
     """
     from scenarios.load import load_scenario
 
-    return _run(load_scenario(scenario, sets=_with_seed(sets, seed)), json_file, quiet)
+    chosen = load_scenario(scenario, sets=_with_seed(sets, seed))
+    return _run(chosen, json_file, html_file, parquet_file, quiet)
 
 
 @cli.command("replay")
@@ -198,11 +218,14 @@ def run_command(
 @click.option("--warmup", type=click.IntRange(min=0), metavar="N", help="Leave the first N bios out.")
 @_set_option
 @_seed_option
+@_parquet_option
 @_output_options
 def replay_command(
     trace: str,
     sets: tuple[str, ...],
     json_file: str | None,
+    html_file: str | None,
+    parquet_file: str | None,
     quiet: bool,
     **options: "Unpack[ReplayOptions]",
 ) -> int:
@@ -212,7 +235,8 @@ def replay_command(
     """
     from scenarios.load import replay_scenario
 
-    return _run(replay_scenario(trace, sets=sets, **options), json_file, quiet)
+    chosen = replay_scenario(trace, sets=sets, **options)
+    return _run(chosen, json_file, html_file, parquet_file, quiet)
 
 
 @cli.command("compare")
@@ -229,6 +253,7 @@ def compare_command(
     sets: tuple[str, ...],
     seed: int | None,
     json_file: str | None,
+    html_file: str | None,
     quiet: bool,
 ) -> int:
     """Run a scenario with varied keys, side by side.
@@ -238,12 +263,11 @@ def compare_command(
     from scenarios.compare import parse_vary, run_grid
     from scenarios.report.compare import print_compare
     from scenarios.report.console import new_console
-    from scenarios.report.files import STDOUT, check_target, write_text
+    from scenarios.report.files import STDOUT, check_targets, write_text
     from scenarios.report.json import compare_json
     from scenarios.report.progress import new_progress
 
-    if json_file is not None:
-        check_target(json_file)
+    check_targets(json_file, html_file)
 
     with new_progress(quiet=quiet) as progress:
         task = progress.add_task("", total=None)
@@ -255,11 +279,15 @@ def compare_command(
         points = run_grid(scenario, parse_vary(vary), sets=_with_seed(sets, seed), started=started)
     if json_file is not None:
         write_text(json_file, compare_json(points))
+    if html_file is not None:
+        from scenarios.report.html_compare import compare_page
+
+        write_text(html_file, compare_page(points))
     if plot is not None:
         from scenarios.report.plot import stages_by_point
 
         stages_by_point(points, plot)
-    if not quiet and json_file != STDOUT:
+    if not quiet and STDOUT not in (json_file, html_file):
         print_compare(new_console(), points)
     return _status([point.result for point in points if point.result is not None])
 
@@ -303,7 +331,11 @@ def selftest_command(golden: str, quiet: bool) -> int:
 
 cli.add_command(calibrate)
 cli.add_command(convert)
+cli.add_command(explain)
+cli.add_command(init)
 cli.add_command(curve_command)
+cli.add_command(faults_command)
+cli.add_command(image)
 cli.add_command(key)
 cli.add_command(sweep_command)
 cli.add_command(threat)
@@ -313,23 +345,35 @@ def _with_seed(sets: tuple[str, ...], seed: int | None) -> tuple[str, ...]:
     return sets if seed is None else (*sets, f"run.seed={seed}")
 
 
-def _run(scenario: "Scenario", json_file: str | None, quiet: bool) -> int:
+def _run(
+    scenario: "Scenario", json_file: str | None, html_file: str | None, parquet_file: str | None, quiet: bool
+) -> int:
     """Run, report, and say whether all checks held."""
+    from contextlib import ExitStack
+
+    from scenarios.observed import Observed
+    from scenarios.records import ParquetRecords
     from scenarios.report.console import new_console, print_run
-    from scenarios.report.files import STDOUT, check_target, write_text
+    from scenarios.report.files import STDOUT, check_targets, write_text
+    from scenarios.report.html import run_page
     from scenarios.report.json import run_json
     from scenarios.report.progress import new_progress
     from scenarios.run import run
 
-    if json_file is not None:
-        check_target(json_file)
-
-    with new_progress(quiet=quiet) as progress:
+    check_targets(json_file, html_file)
+    observed = Observed.of(scenario)
+    sinks = list(observed.sinks) if html_file is not None else []
+    with ExitStack() as stack:
+        if parquet_file is not None:
+            sinks.append(stack.enter_context(ParquetRecords(parquet_file)))
+        progress = stack.enter_context(new_progress(quiet=quiet))
         task = progress.add_task("rows", total=scenario.workload.limit or scenario.workload.ios or None)
-        result = run(scenario, progress=lambda rows: progress.advance(task, rows))
+        result = run(scenario, progress=lambda rows: progress.advance(task, rows), sinks=sinks)
     if json_file is not None:
         write_text(json_file, run_json(result))
-    if not quiet and json_file != STDOUT:
+    if html_file is not None:
+        write_text(html_file, run_page(scenario, result, observed))
+    if not quiet and STDOUT not in (json_file, html_file):
         print_run(new_console(), result)
     return _status([result])
 

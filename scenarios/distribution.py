@@ -18,9 +18,15 @@ SUBBUCKET_BITS: Final = 9
 _SHIFT: Final = 52 - SUBBUCKET_BITS  # a float64 has 52 bits of mantissa
 # Bucket 0 is the value 0; bucket 1 begins at the float 1.0.
 _FIRST_KEY: Final = (int(np.float64(1.0).view(np.int64)) >> _SHIFT) - 1
-_BUCKETS: Final = 63 * (1 << SUBBUCKET_BITS) + 2
+BUCKETS: Final = 63 * (1 << SUBBUCKET_BITS) + 2
 
 Values = npt.NDArray[np.int64]
+
+
+def buckets_of(values: Values) -> Values:
+    """Bucket of each of ``int64[n]``, ``>= 0``: less than ``BUCKETS``, never falling with the value."""
+    keys: Values = (values.astype(np.float64).view(np.int64) >> _SHIFT) - _FIRST_KEY
+    return np.maximum(keys, 0)
 
 
 class Histogram:
@@ -29,12 +35,11 @@ class Histogram:
     relative_error: Final = 2.0 ** -(SUBBUCKET_BITS + 1)
 
     def __init__(self) -> None:
-        self.counts: Values = np.zeros(_BUCKETS, dtype=np.int64)
+        self.counts: Values = np.zeros(BUCKETS, dtype=np.int64)
 
     def add(self, values: Values) -> None:
         """Count ``int64[n]``."""
-        keys = (values.astype(np.float64).view(np.int64) >> _SHIFT) - _FIRST_KEY
-        self.counts += np.bincount(np.maximum(keys, 0), minlength=_BUCKETS)
+        self.counts += np.bincount(buckets_of(values), minlength=BUCKETS)
 
     def percentiles(self, percentages: tuple[float, ...], total: int) -> dict[float, int]:
         """Middle of the bucket in which each percentile lies."""

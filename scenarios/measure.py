@@ -1,23 +1,20 @@
 """Finished bios -> figures, batch by batch."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from blkcrypto.base.status import BlkStatus
 from blkcrypto.base.units import NS_PER_SECOND
 from blkcrypto.block.op import ReqOp
-from hwmodel.request import RECORD
 from scenarios.distribution import DistributionBuilder
+from scenarios.records import COLUMN, Records, RecordSink
 from scenarios.result import DEVICE_STAGES, KEYSLOT_STAGES, STAGES, DirectionResult
 
-Records = npt.NDArray[np.int64]
-
-_COLUMN: Final = {name: index for index, name in enumerate(RECORD)}
-_STAGE_COLUMNS: Final = [_COLUMN[stage] for stage in STAGES]
-_KEYSLOT_COLUMNS: Final = [_COLUMN[stage] for stage in KEYSLOT_STAGES]
-_DEVICE_COLUMNS: Final = [_COLUMN[stage] for stage in DEVICE_STAGES]
+_STAGE_COLUMNS: Final = [COLUMN[stage] for stage in STAGES]
+_KEYSLOT_COLUMNS: Final = [COLUMN[stage] for stage in KEYSLOT_STAGES]
+_DEVICE_COLUMNS: Final = [COLUMN[stage] for stage in DEVICE_STAGES]
 
 
 class _Direction:
@@ -32,10 +29,10 @@ class _Direction:
 
     def add(self, records: Records) -> None:
         self.ios += len(records)
-        self.bytes += int(records[:, _COLUMN["nbytes"]].sum())
-        self.latency.add(records[:, _COLUMN["total"]])
+        self.bytes += int(records[:, COLUMN["nbytes"]].sum())
+        self.latency.add(records[:, COLUMN["total"]])
         self.keyslot_wait.add(records[:, _KEYSLOT_COLUMNS].sum(axis=1))
-        self.cpu_crypto.add(records[:, _COLUMN["cpu_crypto"]])
+        self.cpu_crypto.add(records[:, COLUMN["cpu_crypto"]])
         self.device.add(records[:, _DEVICE_COLUMNS].sum(axis=1))
         self.stages += records[:, _STAGE_COLUMNS].sum(axis=0)
 
@@ -57,13 +54,14 @@ class _Direction:
 class Measure:
     """Takes record batches from a machine.
 
-    The first ``warmup`` bios to complete are left out of everything but the checks.
+    The first ``warmup`` bios to complete are left out of everything but the checks; ``sinks`` see them too.
     """
 
     def __init__(self, *, warmup: int = 0) -> None:
         self._directions = {"read": _Direction(), "write": _Direction(), "all": _Direction()}
         self._warmup = warmup
         self._began_ns = 0
+        self.sinks: Sequence[RecordSink] = ()
         self.bios = 0
         self.last_done_ns = 0
         self.errors: dict[str, int] = {}
@@ -74,20 +72,22 @@ class Measure:
 
     def add(self, records: Records) -> None:
         """Take ``int64[n, RECORD_WIDTH]`` in completion order."""
-        total = records[:, _COLUMN["total"]]
+        for sink in self.sinks:
+            sink.add(records)
+        total = records[:, COLUMN["total"]]
         stages = records[:, _STAGE_COLUMNS]
         self.stages_sum_to_total &= bool((stages.sum(axis=1) == total).all())
         self.no_negative_time &= bool((stages >= 0).all())
         self.bios += len(records)
-        self.last_done_ns = int(records[-1, _COLUMN["done_ns"]])
+        self.last_done_ns = int(records[-1, COLUMN["done_ns"]])
         skip = min(len(records), self._warmup)
         if skip:
-            self._began_ns = int(records[skip - 1, _COLUMN["done_ns"]])
+            self._began_ns = int(records[skip - 1, COLUMN["done_ns"]])
             self._warmup -= skip
             records = records[skip:]
-        self.inflight_area += int(records[:, _COLUMN["total"]].sum())
-        self._count_errors(records[:, _COLUMN["status"]])
-        op = records[:, _COLUMN["op"]]
+        self.inflight_area += int(records[:, COLUMN["total"]].sum())
+        self._count_errors(records[:, COLUMN["status"]])
+        op = records[:, COLUMN["op"]]
         self._directions["read"].add(records[op == ReqOp.READ])
         self._directions["write"].add(records[op == ReqOp.WRITE])
         self._directions["all"].add(records)

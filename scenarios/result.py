@@ -79,7 +79,8 @@ class KeyslotResult:
     """The device's keyslots, or the fallback's when it did the work.
 
     ``acquires == hits + programs`` when nothing failed; ``waits`` counts bios that slept for an idle slot,
-    ``lock_waits`` bios that waited for the profile lock.
+    ``lock_waits`` bios that waited for the profile lock.  ``failures`` could not be programmed, ``abandoned``
+    were still waiting when power failed.
     """
 
     count: int
@@ -91,6 +92,8 @@ class KeyslotResult:
     lock_waits: int
     distinct_keys: int
     lock_held_ns: int
+    failures: int = 0
+    abandoned: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,3 +148,4 @@ class RunResult:
     files: int
     checks: dict[str, bool] = field(default_factory=dict)  # invariant -> held
     notes: tuple[str, ...] = ()
+    faults: dict[str, int] = field(default_factory=dict)  # what went wrong on purpose -> how often

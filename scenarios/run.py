@@ -1,7 +1,7 @@
 """One run: scenario -> ``RunResult``."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 
 import blkcrypto
@@ -9,6 +9,7 @@ from blkcrypto.base.errors import BadInput
 from blkcrypto.base.units import format_duration, format_size
 from hwmodel.device import Figure
 from scenarios.build import Model, build
+from scenarios.records import RecordSink
 from scenarios.result import CpuResult, KeyslotResult, RunResult
 from scenarios.schema import Scenario
 from scenarios.source import open_source
@@ -22,12 +23,14 @@ def run(
     *,
     source: Iterable[TraceBatch] | None = None,
     progress: Progress | None = None,
+    sinks: Sequence[RecordSink] = (),
 ) -> RunResult:
     """Run ``scenario`` to the end.
 
     Args:
         source: batches to run instead of the scenario's own workload.
         progress: told how many rows of the workload were just consumed.
+        sinks: given the record of every finished bio, warm-up included.
 
     Raises:
         BadInput: the trace is damaged or unreadable, or the workload is empty.
@@ -36,17 +39,20 @@ def run(
     if source is None:
         with closing(open_source(scenario)) as opened:
             model = build(scenario, named_files=opened.named_files)
-            _execute(model, opened.batches(model.layout), progress)
+            _execute(model, opened.batches(model.layout), progress, sinks)
             skipped.update(opened.counts)
     else:
         model = build(scenario)
-        _execute(model, source, progress)
+        _execute(model, source, progress, sinks)
     skipped.update(model.placed_counts)
     return _result(model, {rule: count for rule, count in skipped.items() if count})
 
 
-def _execute(model: Model, batches: Iterable[TraceBatch], progress: Progress | None) -> None:
+def _execute(
+    model: Model, batches: Iterable[TraceBatch], progress: Progress | None, sinks: Sequence[RecordSink]
+) -> None:
     scenario = model.scenario
+    model.measure.sinks = sinks
     model.machine.run(model.rows(batches, progress), queue_depth=_depth(scenario))
     if model.plane is not None:
         model.plane.process()
@@ -101,10 +107,13 @@ def _result(model: Model, skipped: dict[str, int]) -> RunResult:
             "stage times sum to each bio's total": measure.stages_sum_to_total,
             "no stage is negative": measure.no_negative_time,
             "every keyslot acquired was a hit or a program": (
-                keyslots.acquires == keyslots.hits + keyslots.programs
+                keyslots.acquires
+                == keyslots.hits + keyslots.programs + keyslots.failures + keyslots.abandoned
             ),
             "nothing is left in flight": model.machine.is_idle,
+            **_fault_checks(model),
         },
+        faults=dict(model.machine.injector.counts) if model.machine.injector is not None else {},
         notes=tuple(_notes(model)),
     )
 
@@ -133,7 +142,23 @@ def _keyslots(model: Model) -> KeyslotResult:
         lock_waits=slots.lock_waits,
         distinct_keys=len(model.keys.objects) if model.keys else 0,
         lock_held_ns=slots.lock_held_ns,
+        failures=slots.failures,
+        abandoned=slots.abandoned,
     )
+
+
+def _fault_checks(model: Model) -> dict[str, bool]:
+    """What faults must never lead to; nothing without faults."""
+    injector = model.machine.injector
+    if injector is None:
+        return {}
+    checks = {
+        "no bio is served with an evicted key": not injector.violations,
+        "every bio completes exactly once": model.measure.bios == model.bios_made,
+    }
+    if model.plane is not None:
+        checks["no flushed write is lost"] = not model.plane.broken_promises
+    return checks
 
 
 def _cpu(model: Model) -> CpuResult:
@@ -166,6 +191,9 @@ def _notes(model: Model) -> Iterable[str]:
     if late := model.machine.clock.late:
         most = model.scenario.run.max_in_flight
         yield f"the device could not keep up: {late} bios arrived late, behind {most} in flight"
+    if model.machine.injector is not None:
+        for name, count in sorted(model.machine.injector.counts.items()):
+            yield f"faults: {name}: {count}"
     plane = model.plane
     if plane is None:
         return
@@ -187,7 +215,11 @@ def assumptions(scenario: Scenario) -> Iterable[str]:
 def _unused(scenario: Scenario) -> set[str]:
     """Sections and figures of the device that this scenario never asks."""
     keys = scenario.keys
-    unused = {"keyslots.evict_ns"}
+    unused: set[str] = set()
+    if not scenario.faults.evictions:
+        unused.add("keyslots.evict_ns")
+    if not (scenario.faults.resets or scenario.faults.power_cuts or scenario.faults.rates.resets_per_s):
+        unused.add("controller.reset_ns")
     if keys.engine == "inline":
         unused |= {f"host.{name}" for name in ("setkey_ns", "cipher_per_s", "cipher_ns", "worker_ns")}
     if keys.engine != "inline" or keys.design == "none":

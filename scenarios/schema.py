@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from hwmodel.device import Device
+from hwmodel.faultplan import FaultPlan
 
 KeyTypeName = Literal["raw", "hw-wrapped"]
 EngineName = Literal["inline", "fallback", "fs-layer"]
@@ -103,8 +104,8 @@ class Flip(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     after_bios: int = 0
 
 
-class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What goes wrong, and when."""
+class Faults(FaultPlan, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What goes wrong, and when: in the machine (``hwmodel.faultplan``), or with stored bytes."""
 
     flips: tuple[Flip, ...] = ()
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from blkcrypto.block.key import BlkCryptoKey, CryptoConfig, CryptoModeNum, KeyType
 from blkcrypto.block.limits import QueueLimits
 from blkcrypto.block.op import ReqOp
-from hwmodel.controller import DataPlane, Machine, SchedulerName, Where
+from hwmodel.controller import Machine, SchedulerName, Where
 from hwmodel.device import (
     Controller,
     Device,
@@ -21,6 +21,8 @@ from hwmodel.device import (
     Placement,
     ServiceShape,
 )
+from hwmodel.faultplan import FaultPlan
+from hwmodel.plane import DataPlane
 from hwmodel.request import RECORD
 
 US = 1_000
@@ -55,12 +57,14 @@ def device(
     per_data_unit_ns: int = 0,
     drains_io: bool = False,
     drain_poll_ns: int = 0,
+    reset_ns: int = 0,
+    flush_ns: int = 0,
 ) -> Device:
     """A device whose cipher takes 1 us per 4 KiB on a CPU unless told otherwise."""
     return Device(
         name="test",
         summary="test",
-        controller=Controller(tags=fig(tags), link_per_s=fig(link_per_s)),
+        controller=Controller(tags=fig(tags), link_per_s=fig(link_per_s), reset_ns=fig(reset_ns)),
         keyslots=Keyslots(
             count=fig(slots),
             dun_bytes=fig(8),
@@ -82,7 +86,7 @@ def device(
             write_ns=fig(write_ns),
             read_per_s=fig(0),
             write_per_s=fig(0),
-            flush_ns=fig(0),
+            flush_ns=fig(flush_ns),
             discard_ns=fig(0),
             capacity_bytes=fig(1 << 37),
             shape=shape,
@@ -142,6 +146,7 @@ def machine(
     scheduler: SchedulerName = "none",
     limits: QueueLimits | None = None,
     max_in_flight: int = 1 << 16,
+    faults: FaultPlan | None = None,
 ) -> Machine:
     return Machine(
         facts,
@@ -154,6 +159,8 @@ def machine(
         scheduler=scheduler,
         limits=limits,
         max_in_flight=max_in_flight,
+        faults=faults,
+        fault_rng=np.random.default_rng(seed + 1),
     )
 
 
@@ -170,11 +177,17 @@ def run_ios(
     queue_depth: int = 0,
     key_type: KeyType = KeyType.RAW,
     fallback_holds_slot: bool = True,
+    faults: FaultPlan | None = None,
 ) -> tuple[Records, Machine]:
     """Run ``ios`` of 4 KiB, each at its own sector, all from CPU 0."""
     records = Records()
     built = machine(
-        facts, keys(key_count, key_type), records, where=where, fallback_holds_slot=fallback_holds_slot
+        facts,
+        keys(key_count, key_type),
+        records,
+        where=where,
+        fallback_holds_slot=fallback_holds_slot,
+        faults=faults,
     )
     rows = (
         (when, row, op, row * (nbytes >> 9), nbytes, key, row, 0) for row, (when, op, key) in enumerate(ios)

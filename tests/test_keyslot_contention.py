@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from hwmodel.clock import Clock
+from hwmodel.keyslots import Control, Keyslots
+from hwmodel.request import Request
 from tests.machines import READ, US, Records, device, keys, machine, run_ios
 
 A, B, C, D = 0, 1, 2, 3
@@ -133,6 +136,41 @@ def test_key_operations_hold_up_hits() -> None:
     run.clock.process(run.keyslots.hold_lock(300 * US))
     run.run(iter([(began + 1 * US, 1, READ, 8, 4096, A, 0, 0)]))
     assert records["keyslot_lock"].tolist() == [0, 299 * US]
+
+
+def test_readers_woken_together_have_their_slots_before_any_of_them_lets_another_program() -> None:
+    # A and B are in the two slots.  Both wait for the lock; when A goes on, it lets C in, whose miss must not
+    # take B's slot: B was woken with A.
+    clock = Clock()
+    waiting = {name: Request() for name in (A, B, C)}
+    for name, request in waiting.items():
+        request.key = keys(3)[name]
+    granted: list[int] = []
+
+    def go_on(request: Request, now: int) -> None:
+        granted.append(next(name for name, other in waiting.items() if other is request))
+        if len(granted) == 3:
+            slots.acquire(waiting[C], now)
+
+    slots = Keyslots(clock, 2, program_ns=lambda _key: 10 * US, granted=go_on)
+    for name in (A, B):
+        slots.acquire(waiting[name], clock.now)
+        clock.run_until_empty()
+        slots.release(waiting[name].slot, clock.now)
+    clock.process(slots.hold_lock(5 * US))
+    clock.process(_acquire_later(clock, slots, [waiting[A], waiting[B]]))
+    clock.run_until_empty()
+    assert granted == [A, B, A, B]
+    assert slots.table.victim() == -1
+    slots.release(waiting[B].slot, clock.now)
+    clock.run_until_empty()
+    assert granted == [A, B, A, B, C]
+
+
+def _acquire_later(clock: Clock, slots: Keyslots, requests: list[Request]) -> Control:
+    yield clock.timeout(1 * US)
+    for request in requests:
+        slots.acquire(request, clock.now)
 
 
 def test_stage_times_of_every_bio_sum_to_its_total() -> None:

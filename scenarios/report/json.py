@@ -74,6 +74,7 @@ def run_object(result: RunResult) -> Json:
             "files": result.files,
         },
         "key_ops": {name: {"count": count, "ns": ns} for name, (count, ns) in sorted(result.key_ops.items())},
+        **({"faults": _sorted(result.faults)} if result.faults else {}),
         "checks": dict(result.checks),
         "notes": list(result.notes),
     }

@@ -1,0 +1,31 @@
+"""The seam between timing and bytes: what a machine tells whoever moves the bytes."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from blkcrypto.block.key import BlkCryptoKey
+from hwmodel.request import Request
+
+
+class DataPlane(Protocol):
+    """Where the bytes go: told of every bio at the instant its data is on, or read from, the medium."""
+
+    def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
+        """``request`` is done; ``key`` is the key it was really encrypted or decrypted with."""
+
+    def forget(self, key: BlkCryptoKey) -> None:
+        """``key`` was evicted: nothing made from it may stay."""
+
+    def keep_unflushed(self, now: Callable[[], int]) -> None:
+        """From here on know what a power cut would take."""
+
+    def power_cut(
+        self,
+        interrupted: Sequence[tuple[Request, BlkCryptoKey | None]],
+        rng: np.random.Generator,
+        tear_bytes: int,
+    ) -> Counter[str]:
+        """Power failed with the writes ``interrupted`` at the device; what became of unflushed data units."""
