@@ -134,7 +134,14 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class KeyWrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Key-wrapping unit: what each operation takes, lock held."""
+    """Key-wrapping unit: what each operation takes, lock held.
+
+    Attributes:
+        import_ns, generate_ns: making a long-term blob, of a given or a new key.
+        prepare_ns: rewrapping a long-term blob for this boot.
+        derive_sw_secret_ns: deriving the software secret.
+        blob_bytes: size of either blob.
+    """
 
     import_ns: Figure
     generate_ns: Figure
@@ -207,7 +214,12 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One device file."""
+    """One device file.
+
+    Attributes:
+        name: of the device, as ``blkcrypto list devices`` shows it.
+        summary: what it is, in one line.
+    """
 
     name: str
     summary: str

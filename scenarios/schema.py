@@ -20,11 +20,24 @@ Pace = Literal["recorded", "asap"]
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where bios come from: a trace, or a generator.
 
-    Trace: ``trace`` is a path, ``-``, or ``builtin:NAME`` for a trace shipped with the package; ``volume``
-    keeps one of its devices or volumes.
-    Generator: ``ios`` I/Os over ``files`` files of the layout, chosen by a Zipf law with exponent ``zipf``.
-    An open loop has ``rate_per_s`` (Poisson arrivals, or evenly spaced); a closed loop keeps
-    ``run.queue_depth`` I/Os outstanding per job and waits ``think_ns`` before each next one.
+    A generator makes an open loop with ``rate_per_s``, and a closed loop with ``run.queue_depth``.
+
+    Attributes:
+        trace: a path, ``-``, or ``builtin:NAME`` for a trace shipped with the package.
+        format: a name of ``blkcrypto list formats``; recognised when left out.
+        columns: column map of a table, as ``time=1:s,op=2,size=3:bytes,offset=4:sectors``.
+        skip_bad_lines: count damaged lines of the trace and go on.
+        limit: I/Os of the trace to use, from its beginning.
+        volume: device or volume of the trace to keep.
+        ios: I/Os to generate over the files of the layout.
+        rate_per_s: arrivals per second of an open loop; 0 makes a closed loop.
+        arrivals: a Poisson process, or evenly spaced.
+        read_share: share of reads, 0 to 1; the rest are writes.
+        access: every I/O anywhere in its file, or files from end to end.
+        block_sizes: a size, ``4k/60:64k/40`` as fio writes it, or a list of sizes and weights.
+        zipf: exponent of the law that chooses files; 0 makes all equally likely.
+        jobs: independent submitters, each on a CPU of its own while there are enough.
+        think_ns: pause of a closed loop before each next I/O.
     """
 
     trace: str | None = None
@@ -97,7 +110,13 @@ class Block(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Flip(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Medium corruption: XOR ``mask`` into byte ``byte`` of the device once ``after_bios`` bios completed."""
+    """Medium corruption: XOR ``mask`` into byte ``byte`` of the device once ``after_bios`` bios completed.
+
+    Attributes:
+        byte: address on the device.
+        mask: bits to change, 1 to 255.
+        after_bios: when; 0 for as soon as something is stored there.
+    """
 
     byte: int
     mask: int = 1
@@ -141,6 +160,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """One scenario file, complete: the device is the merged one.
 
     Attributes:
+        name: of the scenario; the file's name when left out.
+        question: what a run answers; printed first.
         vary: what ``compare`` varies when the command line does not say: dotted keys and their values.
     """
 
