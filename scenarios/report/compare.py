@@ -27,7 +27,7 @@ def _print_compare(console: Console, points: Sequence[Point]) -> None:
     ran = [(point, point.result) for point in points if point.result is not None]
     base = ran[0]
     console.print(Text(base[1].question, style="bold"))
-    for sentence in _answer(ran):
+    for sentence in answers(ran):
         console.print(Text(sentence))
     # The first run heads every table, so that each shows what its differences are from.
     for start in range(1, max(2, len(ran)), _COLUMNS - 1):
@@ -36,7 +36,7 @@ def _print_compare(console: Console, points: Sequence[Point]) -> None:
         _print_stages(console, shown)
     for point in points:
         if point.refused:
-            console.print(Text(f"{_label(point, ', ')}: {point.refused}"))
+            console.print(Text(f"{label(point, ', ')}: {point.refused}"))
 
 
 def difference(result: RunResult, base: RunResult) -> tuple[float, float]:
@@ -50,35 +50,36 @@ def difference(result: RunResult, base: RunResult) -> tuple[float, float]:
 
 def stage_differences(result: RunResult, base: RunResult) -> dict[str, float]:
     """By stage, the difference of the mean per bio in ns; they sum to the difference of the means."""
-    return {stage: _stage_mean(result, stage) - _stage_mean(base, stage) for stage in STAGES}
+    return {stage: stage_mean(result, stage) - stage_mean(base, stage) for stage in STAGES}
 
 
-def _answer(ran: Sequence[tuple[Point, RunResult]]) -> Iterator[str]:
+def answers(ran: Sequence[tuple[Point, RunResult]]) -> Iterator[str]:
+    """A sentence for each run but the first: its difference from it, and the stage behind most of that."""
     (first, base), *others = ran
     for point, result in others:
         delta, halfwidth = difference(result, base)
-        name = f"{_label(point, ', ')} against {_label(first, ', ')}"
+        name = f"{label(point, ', ')} against {label(first, ', ')}"
         if abs(delta) <= halfwidth or not delta:
-            within = f"{_signed(delta)} ± {format_duration(halfwidth)}"
+            within = f"{signed(delta)} ± {format_duration(halfwidth)}"
             yield f"{name}: no difference beyond the uncertainty ({within})."
             continue
         stages = stage_differences(result, base)
         main = max(stages, key=lambda stage: stages[stage] * math.copysign(1, delta))
         yield (
-            f"{name}: {_signed(delta)} ± {format_duration(halfwidth)} a bio "
+            f"{name}: {signed(delta)} ± {format_duration(halfwidth)} a bio "
             f"({delta / base.directions['all'].lat_ns.mean:+.0%}), mostly {main.replace('_', ' ')}."
         )
 
 
 def _print_figures(console: Console, shown: Sequence[tuple[Point, RunResult]]) -> None:
     results = [result for _, result in shown]
-    table = new_table(console, "Side by side", "", *(_label(point, "\n") for point, _ in shown))
+    table = new_table(console, "Side by side", "", *(label(point, "\n") for point, _ in shown))
     base = results[0]
     every = [result.directions["all"] for result in results]
     table.add_row("mean latency", *(format_duration(one.lat_ns.mean) for one in every))
     table.add_row("  95 % interval", *(f"± {format_duration(one.lat_ns.mean_halfwidth95)}" for one in every))
     deltas = [difference(result, base) for result in results[1:]]
-    table.add_row("  difference", "", *(_signed(delta) for delta, _ in deltas))
+    table.add_row("  difference", "", *(signed(delta) for delta, _ in deltas))
     table.add_row("  its interval", "", *(f"± {format_duration(halfwidth)}" for _, halfwidth in deltas))
     for percentage in _PERCENTILES:
         table.add_row(f"{percentage:g} %", *(_percentile(one.lat_ns.percentile, percentage) for one in every))
@@ -89,7 +90,7 @@ def _print_figures(console: Console, shown: Sequence[tuple[Point, RunResult]]) -
     table.add_row("waits: idle slot", *(f"{result.keyslots.waits:,}" for result in results))
     table.add_row("waits: lock", *(f"{result.keyslots.lock_waits:,}" for result in results))
     table.add_row(
-        "CPU time a bio", *(format_duration(_cpu_ns(result) / max(1, result.bios)) for result in results)
+        "CPU time a bio", *(format_duration(cpu_ns(result) / max(1, result.bios)) for result in results)
     )
     if any(result.payload == "verify" for result in results):
         table.add_row("mismatches", *(f"{result.mismatches:,}" for result in results))
@@ -101,21 +102,21 @@ def _print_stages(console: Console, shown: Sequence[tuple[Point, RunResult]]) ->
     (first, base), *others = shown
     if not others:
         return
-    columns = (_label(first, "\n"), *(_label(point, "\n") for point, _ in others))
+    columns = (label(first, "\n"), *(label(point, "\n") for point, _ in others))
     table = new_table(console, "Where the difference of the mean comes from", "stage", *columns)
     changes = [stage_differences(result, base) for _, result in others]
     for stage in STAGES:
-        mean = _stage_mean(base, stage)
+        mean = stage_mean(base, stage)
         if mean or any(change[stage] for change in changes):
-            cells = (_signed(change[stage]) for change in changes)
+            cells = (signed(change[stage]) for change in changes)
             table.add_row(stage.replace("_", " "), format_duration(mean), *cells)
-    total = (_signed(difference(result, base)[0]) for _, result in others)
+    total = (signed(difference(result, base)[0]) for _, result in others)
     table.add_section()
     table.add_row("total", format_duration(base.directions["all"].lat_ns.mean), *total)
     print_table(console, table)
 
 
-def _label(point: Point, separator: str) -> str:
+def label(point: Point, separator: str) -> str:
     """``keyslots 8, engine inline``: a key's short form, or its last part."""
     names = {full: short for short, full in SHORTCUTS.items()}
     return separator.join(
@@ -123,12 +124,14 @@ def _label(point: Point, separator: str) -> str:
     )
 
 
-def _stage_mean(result: RunResult, stage: str) -> float:
+def stage_mean(result: RunResult, stage: str) -> float:
+    """Mean time of a bio in ``stage``, in ns."""
     every = result.directions["all"]
     return every.stage_ns.get(stage, 0) / max(1, every.total_ios)
 
 
-def _signed(ns: float) -> str:
+def signed(ns: float) -> str:
+    """A difference of times."""
     return f"{'-' if ns < 0 else '+'}{format_duration(abs(ns))}" if round(ns) else "0"
 
 
@@ -142,6 +145,7 @@ def _hits(result: RunResult) -> str:
     return f"{100 * slots.hits / slots.acquires:.1f} %" if slots.acquires else ""
 
 
-def _cpu_ns(result: RunResult) -> int:
+def cpu_ns(result: RunResult) -> int:
+    """CPU time of all causes."""
     cpu = result.cpu
     return cpu.crypto_ns + cpu.setkey_ns + cpu.submit_ns + cpu.program_ns

@@ -28,6 +28,19 @@ def check_target(target: str) -> None:
         raise BadInput(f"the folder {path.parent} is not writable", where=target)
 
 
+def check_targets(*targets: str | None) -> None:
+    """``check_target`` for each that is given.
+
+    Raises:
+        BadInput: as ``check_target`` says, or two go to standard output.
+    """
+    given = [target for target in targets if target is not None]
+    for target in given:
+        check_target(target)
+    if given.count(STDOUT) > 1:
+        raise BadInput("only one result can go to standard output: give the others files", where=STDOUT)
+
+
 def write_text(target: str, text: str) -> None:
     """Write ``text`` to the file ``target``, or to standard output for ``-``.
 

@@ -2,30 +2,16 @@
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from blkcrypto.base.errors import BadInput
 from scenarios.compare import Point
 from scenarios.report.files import write_text
+from scenarios.report.stages import STAGE_LOOKS, stage_words
 from scenarios.result import STAGES, RunResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-# Colours that stay apart for colour-blind readers and in print (Okabe and Ito), one per kind of stage.
-_STAGE_COLOURS: Final = {
-    "queued": "#999999",
-    "submit": "#bbbbbb",
-    "tag_wait": "#e69f00",
-    "scheduler": "#f7d08a",
-    "keyslot_lock": "#d55e00",
-    "keyslot_idle": "#cc79a7",
-    "keyslot_program": "#f0e442",
-    "cpu_crypto": "#009e73",
-    "device_queue": "#56b4e9",
-    "transfer": "#7aa6c2",
-    "media": "#0072b2",
-}
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -61,8 +47,7 @@ def stages_by_point(points: Sequence[Point], target: str) -> None:
     for stage in STAGES:
         heights = [_mean_us(result, stage) for result in results.values()]
         if any(heights):
-            name, colour = stage.replace("_", " "), _STAGE_COLOURS[stage]
-            axes.bar(labels, heights, bottom=below, label=name, color=colour)
+            axes.bar(labels, heights, bottom=below, label=stage_words(stage), color=STAGE_LOOKS[stage].colour)
             below = [low + high for low, high in zip(below, heights, strict=True)]
     errors = [result.directions["all"].lat_ns.mean_halfwidth95 / 1000 for result in results.values()]
     axes.errorbar(labels, below, yerr=errors, fmt="none", ecolor="black", capsize=3)

@@ -1,0 +1,178 @@
+"""Figures as SVG text, drawn by hand: small, sharp, in the page's own colours, equal for equal values.
+
+Text and axes take the page's text colour; everything is scaled to the width there is.  A title says what the
+figure shows to those who do not see it.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+from scenarios.report.axes import Axis
+
+_WIDTH: Final = 480
+_HEIGHT: Final = 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 14, 10, 44
+_ROW: Final = 38
+_BAR: Final = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of a chart; a point that is not a number leaves a gap."""
+
+    name: str
+    colour: str
+    points: Sequence[tuple[float, float]]
+    dashes: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One piece of a bar."""
+
+    name: str
+    colour: str
+    value: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One horizontal bar: its label above it, its pieces end to end.
+
+    ``halfwidth``: half of an interval around the end, drawn as a whisker; 0 for none.
+    """
+
+    label: str
+    words: str
+    parts: Sequence[Part]
+    halfwidth: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A value with half of its interval, in a row of its own."""
+
+    label: str
+    words: str
+    value: float
+    halfwidth: float
+
+
+def line_chart(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> str:
+    """Lines over two axes."""
+    body = [*_x_axis(x, _HEIGHT), *_y_axis(y)]
+    for line in lines:
+        path = _path([(_x(x, at), _y(y, value)) for at, value in line.points])
+        dashes = f' stroke-dasharray="{line.dashes}"' if line.dashes else ""
+        body.append(
+            f'<path class="line" d="{path}" style="stroke:{line.colour}"{dashes}>'
+            f"<title>{escape(line.name)}</title></path>"
+        )
+    return _svg(title, _HEIGHT, body)
+
+
+def bar_chart(title: str, axis: Axis, bars: Sequence[Bar]) -> str:
+    """Stacked horizontal bars, one below the other."""
+    height = _BOTTOM + _TOP + _ROW * len(bars)
+    body = list(_x_axis(axis, height, left=_RIGHT))
+    for number, bar in enumerate(bars):
+        top = _TOP + _ROW * number
+        body += _row_words(bar.label, bar.words, top)
+        at = 0.0
+        for part in bar.parts:
+            begin, end = (_x(axis, value, left=_RIGHT) for value in (at, at + part.value))
+            at += part.value
+            body.append(
+                f'<rect x="{begin:.1f}" y="{top + 16}" width="{end - begin:.1f}" height="{_BAR}" '
+                f'style="fill:{part.colour}"><title>{escape(f"{part.name}: {part.words}")}</title></rect>'
+            )
+        if bar.halfwidth:
+            body.append(_whisker(axis, at, bar.halfwidth, top + 16 + _BAR / 2))
+    return _svg(title, height, body)
+
+
+def interval_chart(title: str, axis: Axis, rows: Sequence[Interval]) -> str:
+    """Values with their intervals against a line at 0."""
+    height = _BOTTOM + _TOP + _ROW * len(rows)
+    zero = _x(axis, 0.0, left=_RIGHT)
+    body = list(_x_axis(axis, height, left=_RIGHT))
+    body.append(f'<line class="zero" x1="{zero:.1f}" x2="{zero:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>')
+    for number, row in enumerate(rows):
+        top = _TOP + _ROW * number
+        middle = top + 16 + _BAR / 2
+        body += _row_words(row.label, row.words, top)
+        body.append(_whisker(axis, row.value, row.halfwidth, middle))
+        at = _x(axis, row.value, left=_RIGHT)
+        body.append(f'<circle class="mark" cx="{at:.1f}" cy="{middle}" r="4"/>')
+    return _svg(title, height, body)
+
+
+def _svg(title: str, height: float, body: Sequence[str]) -> str:
+    inside = "\n".join(body)
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>\n{inside}\n</svg>"
+    )
+
+
+def _x(axis: Axis, value: float, left: float = _LEFT) -> float:
+    return left + axis.place(value) * (_WIDTH - left - _RIGHT)
+
+
+def _y(axis: Axis, value: float) -> float:
+    return _HEIGHT - _BOTTOM - axis.place(value) * (_HEIGHT - _BOTTOM - _TOP)
+
+
+def _x_axis(axis: Axis, height: float, left: float = _LEFT) -> Iterator[str]:
+    bottom = height - _BOTTOM
+    last = len(axis.ticks) - 1
+    for number, (value, words) in enumerate(axis.ticks):
+        at = _x(axis, value, left)
+        # Words at the ends would leave the figure.
+        anchor = "start" if at < left + 12 and left < _LEFT else "end" if number == last else "middle"
+        yield f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{bottom}"/>'
+        yield f'<text x="{at:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{escape(words)}</text>'
+    middle = (left + _WIDTH - _RIGHT) / 2
+    title = escape(axis.title)
+    yield f'<text class="axis" x="{middle:.1f}" y="{height - 8}" text-anchor="middle">{title}</text>'
+
+
+def _y_axis(axis: Axis) -> Iterator[str]:
+    for value, words in axis.ticks:
+        at = _y(axis, value)
+        yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
+        yield f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{escape(words)}</text>'
+    middle = (_TOP + _HEIGHT - _BOTTOM) / 2
+    yield (
+        f'<text class="axis" x="12" y="{middle:.1f}" text-anchor="middle" '
+        f'transform="rotate(-90 12 {middle:.1f})">{escape(axis.title)}</text>'
+    )
+
+
+def _row_words(label: str, words: str, top: float) -> tuple[str, str]:
+    return (
+        f'<text x="{_RIGHT}" y="{top + 11}">{escape(label)}</text>',
+        f'<text x="{_WIDTH - _RIGHT}" y="{top + 11}" text-anchor="end">{escape(words)}</text>',
+    )
+
+
+def _whisker(axis: Axis, value: float, halfwidth: float, y: float) -> str:
+    low, high = (_x(axis, end, left=_RIGHT) for end in (value - halfwidth, value + halfwidth))
+    ends = "".join(f"M{at:.1f} {y - 5}v10" for at in (low, high))
+    return f'<path class="whisker" d="M{low:.1f} {y}H{high:.1f}{ends}"/>'
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    words, pen_is_down = [], False
+    for x, y in points:
+        if math.isnan(y):
+            pen_is_down = False
+            continue
+        # A line of no length has round ends: a point without neighbours is a dot.
+        words.append(f"L{x:.1f} {y:.1f}" if pen_is_down else f"M{x:.1f} {y:.1f}h0")
+        pen_is_down = True
+    return "".join(words)
