@@ -16,16 +16,16 @@ import click
 import blkcrypto
 from blkcrypto.base.errors import BadInput, BlkCryptoError
 from blkcrypto.base.units import UnitError, parse_duration_ns, parse_size
-from scenarios.cli_calibrate import calibrate
-from scenarios.cli_convert import convert
-from scenarios.cli_curve import curve_command
-from scenarios.cli_explain import explain
-from scenarios.cli_faults import faults_command
-from scenarios.cli_image import image
-from scenarios.cli_init import init
-from scenarios.cli_key import key
-from scenarios.cli_sweep import sweep_command
-from scenarios.cli_threat import threat
+from scenarios.commands.calibrate import calibrate
+from scenarios.commands.convert import convert
+from scenarios.commands.curve import curve_command
+from scenarios.commands.explain import explain
+from scenarios.commands.faults import faults_command
+from scenarios.commands.image import image
+from scenarios.commands.init import init
+from scenarios.commands.key import key
+from scenarios.commands.sweep import sweep_command
+from scenarios.commands.threat import threat
 
 if TYPE_CHECKING:
     from typing import Unpack

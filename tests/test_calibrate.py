@@ -17,7 +17,7 @@ from blkcrypto.block.op import ReqOp
 from hwmodel.device import Media, Quantiles
 from hwmodel.media import EmpiricalTimes
 from scenarios.calibrate import Calibration, calibrate
-from scenarios.cli_calibrate import calibrate as command
+from scenarios.commands.calibrate import calibrate as command
 from scenarios.load import load_device, shipped_devices
 from scenarios.mediafit import fit_media
 from scenarios.recording import Recording, held_back_rows, read_recording

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from blkcrypto.base.errors import BadInput
-from scenarios.cli_convert import convert
+from scenarios.commands.convert import convert
 from scenarios.traces import TraceError, open_trace
 from tests.test_trace_formats import rows_of
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from blkcrypto.base.errors import BadInput
 from blkcrypto.base.units import parse_size
 from scenarios.accesses import Accesses
-from scenarios.cli_curve import curve_command
+from scenarios.commands.curve import curve_command
 from scenarios.compiled import compiled
 from scenarios.curve import Curve, curve, curve_at, curve_scenario, sampled_curve
 from scenarios.load import replay_scenario

@@ -14,7 +14,7 @@ from hwmodel.keyslots import Control, Keyslots
 from hwmodel.powerloss import VolatileWrites
 from hwmodel.request import Request
 from scenarios.campaign import run_campaign, run_seed
-from scenarios.cli_faults import faults_command
+from scenarios.commands.faults import faults_command
 
 SEEDS = range(1, 41)
 

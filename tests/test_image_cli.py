@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from blkcrypto.base.errors import BadInput, BlkCryptoError
-from scenarios.cli_image import image
+from scenarios.commands.image import image
 from scenarios.report.image import shown
 from tests.fscrypt_world import GOLDEN, needs_golden
 from tests.image_world import Surgeon, golden_case, golden_image, item_of, layout_image

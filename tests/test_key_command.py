@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from blkcrypto.base.errors import BadInput, BlkCryptoError
 from hwmodel.keywrap import HWKM_BLOB_BYTES, BadWrappedKey, KeyWrapUnit, UnitState
 from scenarios import cli
-from scenarios.cli_key import key
+from scenarios.commands.key import key
 from scenarios.keystore import OsRandom
 from scenarios.load import load_device
 from tests.vectors import Vector, vectors

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from blkcrypto.base.errors import BadInput
-from scenarios.cli_sweep import sweep_command
+from scenarios.commands.sweep import sweep_command
 from scenarios.executor import Workers
 from scenarios.knee import Measured, knees
 from scenarios.load import load_scenario
@@ -160,7 +160,7 @@ _COMMAND = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from scenarios.cli import cli, main
-from scenarios.cli_sweep import sweep_command
+from scenarios.commands.sweep import sweep_command
 cli.add_command(sweep_command)
 sys.exit(main(sys.argv[1:]))
 """

@@ -15,7 +15,7 @@ from blkcrypto.crypto.hwkdf import derive
 from blkcrypto.fs.fscrypt.master_key import MasterKey
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.build import build
-from scenarios.cli_threat import threat as command
+from scenarios.commands.threat import threat as command
 from scenarios.hostmemory import scan
 from scenarios.load import load_scenario
 from scenarios.report.threat import (

@@ -1,0 +1,1 @@
+"""One file per command of ``blkcrypto`` that ``scenarios.cli`` does not hold itself."""
