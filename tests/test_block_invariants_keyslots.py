@@ -274,6 +274,27 @@ def test_08_a_sleeper_whose_key_another_task_brought_in_shares_the_slot_without_
     assert log.programs == ["program A 0", "program B 0"]
 
 
+def test_08_a_release_wakes_all_sleepers_so_those_of_one_key_hold_its_slot_together() -> None:
+    profile, _ = new_profile(1)
+    held, grants, loop = get(profile, A), list[SlotGrant](), RunLoop()
+
+    def hold() -> Steps[None]:
+        grant = yield from profile.get_keyslot(B)
+        grants.append(grant)
+
+    for name in ("first", "second"):
+        loop.spawn(Task(name), hold())
+    while loop.step():
+        pass
+
+    profile.put_keyslot(held.slot)
+    loop.run()
+
+    # Nobody released B's slot: the second sleeper was woken by the release of A's.
+    assert [grant.slot for grant in grants] == [0, 0]
+    assert slot_views(profile)[0].refs == 2
+
+
 def hits(num_slots: int, run: Sequence[int], keys: Sequence[BlkCryptoKey]) -> set[int]:
     """Positions in ``run`` that find their key in a slot."""
     profile, log = new_profile(num_slots)

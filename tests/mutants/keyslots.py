@@ -99,7 +99,7 @@ KEYSLOTS = (
         _PROFILE,
         "self.table.put(slot):\n            self.slot_idled.wake_all()",
         "self.table.put(slot) and self.slot_idled.sleepers:\n            self.slot_idled.sleepers.popleft().wake()",
-        f"{_MACHINE}",
+        f"{_TESTS} test_08",
     ),
     Mutant(
         "7.1/8",

@@ -77,8 +77,8 @@ _WRAPPED_KEYS = (
     Mutant(
         "7.1/28",
         _UNIT,
-        'here on."""\n        self._ephemeral = AESGCM(self._rng.bytes(32))',
-        'here on."""',
+        "self._state = UnitState(self._state.long_term, self._rng.bytes(_WRAPPING_KEY_BYTES))",
+        "pass",
         f"{_WRAPPED} test_28",
     ),
     Mutant("7.1/28", _UNIT, ' or padding.strip(b"\\0")', "", f"{_WRAPPED} test_28"),
