@@ -1,8 +1,7 @@
 """A scenario -> a wired model.  The only place that knows every part."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.era import kernel_profile
@@ -36,7 +35,6 @@ class Model:
     machine: Machine
     rows_read: int = 0
     bios_made: int = 0
-    placed_counts: Counter[str] = field(default_factory=Counter)
 
     def rows(
         self, batches: Iterable[TraceBatch], progress: Callable[[int], None] | None = None
@@ -47,17 +45,11 @@ class Model:
         for batch in batches:
             placed = self.layout.place(batch, unit)
             self.rows_read += len(batch)
-            self._count(placed)
             rows = self._machine_rows(placed, scale)
             wraps_at = self.keys.dun_wraps_at if self.keys is not None else None
             yield from rows if wraps_at is None else _cut_at_wrap(rows, unit, wraps_at)
             if progress is not None:
                 progress(len(batch))
-
-    def _count(self, placed: PlacedBatch) -> None:
-        self.placed_counts.update(
-            widened=placed.widened, cut=placed.cut, wrapped=placed.wrapped, empty=placed.empty
-        )
 
     def _machine_rows(self, placed: PlacedBatch, scale: float) -> Iterator[Row]:
         if self.keys is None:

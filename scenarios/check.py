@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from blkcrypto.base.errors import BadInput
 from blkcrypto.base.units import format_size
 from blkcrypto.fs.fscrypt.filesystem import PAGE_SIZE
+from blkcrypto.fs.fscrypt.policy import PolicyFlags
 from hwmodel.device import Device
-from scenarios.designs import DESIGNS, required_dun_bytes
+from scenarios.designs import DESIGNS, policy_flags, required_dun_bytes
 from scenarios.document import Document, nearest
 from scenarios.schema import Scenario
 
@@ -188,7 +189,7 @@ def _keys(scenario: Scenario) -> Iterator[Problem]:
     if keys.type == "hw-wrapped" and keys.engine != "inline":
         what = f"only the device can unwrap a hw-wrapped key, {keys.engine} cannot: Linux answers EOPNOTSUPP"
         yield "keys.engine", f'{what}; set keys.engine = "inline" or keys.type = "raw"'
-    if keys.design == "fscrypt-iv-ino-lblk-32" and keys.data_unit_size != PAGE_SIZE:
+    if policy_flags(keys.design) & PolicyFlags.IV_INO_LBLK_32 and keys.data_unit_size != PAGE_SIZE:
         what = f"design {keys.design} needs data units of the page size, {PAGE_SIZE}: Linux answers EINVAL"
         yield "keys.data_unit_size", f"{what}; set keys.data_unit_size to {PAGE_SIZE}"
     if keys.engine == "inline" and design.key_types:

@@ -16,6 +16,7 @@ from blkcrypto.fs.fscrypt.keysetup import KeySetup
 from blkcrypto.fs.fscrypt.master_key import MasterKey
 from blkcrypto.fs.fscrypt.policy import NONCE_BYTES, Policy, PolicyFlags
 from hwmodel.keywrap import KeyWrapUnit
+from scenarios.designs import policy_flags
 from scenarios.schema import Keys
 from scenarios.streams import stream
 
@@ -25,12 +26,6 @@ Ints = npt.NDArray[np.int64]
 _FIRST_INO: Final = 12
 _RAW_MASTER_KEY_BYTES: Final = 64
 _UNSET: Final = -1
-
-_FLAGS: Final = {
-    "fscrypt-per-file": 0,
-    "fscrypt-iv-ino-lblk-64": PolicyFlags.IV_INO_LBLK_64,
-    "fscrypt-iv-ino-lblk-32": PolicyFlags.IV_INO_LBLK_32,
-}
 
 
 class FileKeys:
@@ -51,7 +46,7 @@ class FileKeys:
         self.objects: list[BlkCryptoKey] = []
         self.key_ops: dict[str, int] = {}
         self._seed = seed
-        wraps = _FLAGS[keys.design] == PolicyFlags.IV_INO_LBLK_32
+        wraps = policy_flags(keys.design) == PolicyFlags.IV_INO_LBLK_32
         self.dun_wraps_at = 1 << 32 if wraps else None
         self._number_of_file: Ints = np.full(1024, _UNSET, dtype=np.int64)
         self._hashed_ino: Ints = np.zeros(1024, dtype=np.int64)
@@ -76,7 +71,7 @@ class FileKeys:
         bits = keys.data_unit_size.bit_length() - 1
         policy = Policy(
             master_key=master_key.identifier,
-            flags=PolicyFlags.PAD_32 | _FLAGS[keys.design],
+            flags=PolicyFlags.PAD_32 | policy_flags(keys.design),
             log2_data_unit_size=0 if bits == fs.block_bits else bits,
         )
         return KeySetup(policy, master_key, fs)

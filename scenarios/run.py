@@ -44,7 +44,7 @@ def run(
     else:
         model = build(scenario)
         _execute(model, source, progress, sinks)
-    skipped.update(model.placed_counts)
+    skipped.update(model.layout.counts)
     return _result(model, {rule: count for rule, count in skipped.items() if count})
 
 
