@@ -103,6 +103,8 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         status = cli.main(args=args, prog_name="blkcrypto", standalone_mode=False)
         sys.stdout.flush()
+    except click.NoSuchOption as error:
+        return _failed(" ".join(error.format_message().split()) + _options_hint(error.ctx))
     except click.ClickException as error:
         return _failed(" ".join(error.format_message().split()))
     except (BadInput, BlkCryptoError) as error:
@@ -114,6 +116,15 @@ def main(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return DONE
     return status if isinstance(status, int) else DONE
+
+
+def _options_hint(ctx: click.Context | None) -> str:
+    """Where to look instead of guessing options, and that a scenario's keys are not options."""
+    if ctx is None:
+        return ""
+    takes_keys = any(parameter.name == "sets" for parameter in ctx.command.params)
+    keys = "; keys of the scenario are changed with --set KEY=VALUE" if takes_keys else ""
+    return f" `{ctx.command_path} --help` lists the options{keys}"
 
 
 def _failed(message: str) -> int:
