@@ -119,11 +119,5 @@ class Clock(simpy.Environment):
 
     def run_until_empty(self) -> None:
         """Run everything that is queued."""
-        items = self._items
-        while items:
-            item = items[0][3]
-            if item.__class__ is Request:
-                self._now = now = heappop(items)[0]
-                item.then(item, now)
-            else:
-                super().step()
+        while self._items:
+            self.step()
