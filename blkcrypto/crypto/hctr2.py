@@ -14,7 +14,7 @@ import numpy as np
 
 from blkcrypto.crypto.blockcipher import BLOCK_BYTES, Algorithm, BlockCipher
 from blkcrypto.crypto.buffers import U8Array, U64Array, WrongDataUnitSize
-from blkcrypto.crypto.ivs import Ivs
+from blkcrypto.crypto.ivs import Ivs, in_chunks
 from blkcrypto.crypto.polyval import Polyval
 
 _TWEAK_BYTES: Final = 32
@@ -44,12 +44,8 @@ class Hctr2Kernel:
 
     def crypt(self, ivs: Ivs, first: int, src: U8Array, out: U8Array, *, encrypt: bool) -> None:
         """See ``Kernel.crypt``."""
-        units, size = src.shape
-        step = max(1, _CHUNK_BYTES // size)
-        for at in range(0, units, step):
-            stop = min(at + step, units)
-            tweaks = np.ascontiguousarray(ivs.rows(first + at, first + stop))
-            self._chunk(tweaks, src[at:stop], out[at:stop], encrypt=encrypt)
+        for tweaks, part, target in in_chunks(ivs, first, src, out, _CHUNK_BYTES):
+            self._chunk(tweaks, part, target, encrypt=encrypt)
 
     def wipe(self) -> None:
         """Drop the key and what was made from it."""

@@ -1,5 +1,6 @@
 """The IVs of a batch: given one by one, or those of consecutive DUNs, made when they are needed."""
 
+from collections.abc import Iterator
 from operator import index
 from typing import Final, Protocol
 
@@ -67,3 +68,19 @@ class IvRun:
     def one(self, unit: int) -> bytes:
         """The low ``iv_bytes`` bytes of the DUN, little-endian."""
         return (self._first_dun + unit & self._iv_mask).to_bytes(self._iv_bytes, "little")
+
+
+def in_chunks(
+    ivs: Ivs, first: int, src: U8Array, out: U8Array, chunk_bytes: int
+) -> Iterator[tuple[U8Array, U8Array, U8Array]]:
+    """A batch in runs of rows that fit the cache: IVs (C-contiguous), source and output of each.
+
+    Args:
+        first: index in ``ivs`` of the first row.
+        chunk_bytes: bytes of a run; a larger data unit is a run of its own.
+    """
+    units, size = src.shape
+    step = max(1, chunk_bytes // size)
+    for at in range(0, units, step):
+        stop = min(at + step, units)
+        yield np.ascontiguousarray(ivs.rows(first + at, first + stop)), src[at:stop], out[at:stop]
