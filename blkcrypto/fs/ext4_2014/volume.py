@@ -19,6 +19,7 @@ import numpy as np
 
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.crypto.cipher import new_cipher
+from blkcrypto.fs.errors import FileExists, NoSpace, NoSuchFile
 from blkcrypto.fs.ext4_2014 import packet
 from blkcrypto.fs.ext4_2014.layout import BLOCK_BYTES, BLOCKS_PER_INODE, ROOT_INO, XATTR_ROOM, Inode, Layout
 from blkcrypto.fs.ext4_2014.open_file import OpenFile
@@ -30,24 +31,6 @@ MAX_USERS: Final = (XATTR_ROOM - packet.ROOT_HEADER_BYTES) // packet.WRAPPED_PAC
 
 # 128 crypto contexts and 32 bounce pages are set aside; a page is written with one of each, in this order.
 WRITE_PATH: Final = (Take("crypto contexts", 1, 128), Take("bounce pages", 2, 32))
-
-
-class NoSpace(BlkCryptoError):
-    """No free block or inode, or no room for another packet."""
-
-    errno = errno.ENOSPC
-
-
-class NoSuchFile(BlkCryptoError):
-    """No such name."""
-
-    errno = errno.ENOENT
-
-
-class FileExists(BlkCryptoError):
-    """The name is taken."""
-
-    errno = errno.EEXIST
 
 
 class LastUser(BlkCryptoError):

@@ -12,8 +12,8 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from typing import Final
 
+from blkcrypto.fs.errors import NoSpace
 from blkcrypto.fs.extents.designs import ExtentDesign
-from blkcrypto.fs.extents.errors import NoSpace
 from blkcrypto.fs.extents.items import (
     COMPRESS_NONE,
     END_OF_FILE,

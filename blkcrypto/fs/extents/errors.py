@@ -59,24 +59,6 @@ class ChecksumMismatch(BlkCryptoError):
     errno = errno.EIO
 
 
-class NoSpace(BlkCryptoError):
-    """The device has no free run of blocks of that length."""
-
-    errno = errno.ENOSPC
-
-
-class NoSuchFile(BlkCryptoError):
-    """There is no such name."""
-
-    errno = errno.ENOENT
-
-
-class FileExists(BlkCryptoError):
-    """The name is taken."""
-
-    errno = errno.EEXIST
-
-
 class KeyRequired(BlkCryptoError):
     """The inode's master key is not there."""
 

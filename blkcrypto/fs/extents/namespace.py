@@ -11,9 +11,10 @@ Rules (reference fscrypt.md sections 1.5, 4, 5.1):
 import hashlib
 from collections.abc import Iterator
 
+from blkcrypto.fs.errors import FileExists, NoSuchFile
 from blkcrypto.fs.extents import ranges
 from blkcrypto.fs.extents.disk import ROOT_INO, Subvolume
-from blkcrypto.fs.extents.errors import FileExists, FileInUse, NoSuchFile
+from blkcrypto.fs.extents.errors import FileInUse
 from blkcrypto.fs.extents.file import ExtentFile, forget_pages, open_inode
 from blkcrypto.fs.extents.incore import Incore
 from blkcrypto.fs.extents.items import DIR_ITEM, END_OF_FILE, INODE_ITEM, DirItem, InodeItem

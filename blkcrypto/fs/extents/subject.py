@@ -5,11 +5,11 @@ from collections.abc import Hashable
 import numpy as np
 
 from blkcrypto.fs.attacker import Image
+from blkcrypto.fs.errors import NoSuchFile
 from blkcrypto.fs.extents import namespace
 from blkcrypto.fs.extents.balance import balance
 from blkcrypto.fs.extents.designs import FLAG_IV_FROM_FS, ExtentDesign, StoredForm
 from blkcrypto.fs.extents.disk import ExtentDisk, Subvolume
-from blkcrypto.fs.extents.errors import NoSuchFile
 from blkcrypto.fs.extents.file import ExtentFile
 from blkcrypto.fs.extents.items import BLOCK_BYTES, END_OF_FILE, DirItem, Extent, FileExtent, InodeItem
 from blkcrypto.fs.extents.volume import Volume

@@ -15,10 +15,11 @@ from dataclasses import replace
 import numpy as np
 
 from blkcrypto.base.errors import BlkCryptoError
+from blkcrypto.fs.errors import NoSuchFile
 from blkcrypto.fs.extents.checksums import key_flags
 from blkcrypto.fs.extents.designs import CloneCheck
 from blkcrypto.fs.extents.disk import ExtentDisk, Subvolume
-from blkcrypto.fs.extents.errors import KeyRequired, NoSuchFile
+from blkcrypto.fs.extents.errors import KeyRequired
 from blkcrypto.fs.extents.extent_io import ExtentIo
 from blkcrypto.fs.extents.incore import Incore
 from blkcrypto.fs.extents.items import INODE_ITEM, InodeItem

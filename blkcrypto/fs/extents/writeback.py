@@ -12,9 +12,9 @@ Rules (btrfs's delayed allocation; reference fscrypt.md sections 6.1, 6.2, 6.4):
 from collections.abc import Callable, Iterator
 
 from blkcrypto.base.errors import BlkCryptoError
+from blkcrypto.fs.errors import NoSpace
 from blkcrypto.fs.extents import ranges
 from blkcrypto.fs.extents.disk import MAX_COMPRESSED_BYTES, ExtentDisk
-from blkcrypto.fs.extents.errors import NoSpace
 from blkcrypto.fs.extents.extent_io import ExtentIo, compress
 from blkcrypto.fs.extents.incore import Incore
 from blkcrypto.fs.extents.items import (

@@ -17,6 +17,7 @@ import numpy as np
 
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.crypto.ecryptfs import EXTENT_BYTES, EcryptfsCipher
+from blkcrypto.fs.errors import NoSuchFile
 from blkcrypto.fs.stacked.ecryptfs_header import (
     HEADER_BYTES,
     SALT_BYTES,
@@ -33,12 +34,6 @@ class NameTooLong(BlkCryptoError):
     """An encrypted name would not fit the lower filesystem's 255 bytes."""
 
     errno = errno.ENAMETOOLONG
-
-
-class NoSuchFile(BlkCryptoError):
-    """No such name."""
-
-    errno = errno.ENOENT
 
 
 class StackedFile:
