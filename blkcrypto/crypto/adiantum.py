@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from blkcrypto.crypto import nh, poly1305
+from blkcrypto.crypto.batch import Kernel
 from blkcrypto.crypto.blockcipher import BLOCK_BYTES, Algorithm, BlockCipher, KeyWiped
 from blkcrypto.crypto.buffers import U8Array, U64Array, WrongDataUnitSize
 from blkcrypto.crypto.chacha import NONCE_BYTES, xchacha_streams
@@ -27,7 +28,7 @@ _SUBKEY_NONCE: Final = b"\x01" + bytes(NONCE_BYTES - 1)
 _CHUNK_BYTES: Final = 1 << 20
 
 
-class AdiantumKernel:
+class AdiantumKernel(Kernel):
     """Adiantum under one key; ``rounds`` is 12 in fscrypt, 20 is known to dm-crypt."""
 
     __slots__ = ("_aes", "_key", "_nh", "_poly_message", "_poly_tweak", "_rounds")

@@ -15,16 +15,26 @@ from blkcrypto.crypto.parallel import cores, for_parts
 class Kernel(Protocol):
     """One mode under one key.  Several threads may call it at once, each with rows of its own."""
 
+    __slots__ = ()
+
     #: Bytes of a part for which another thread pays.
     part_bytes: int
 
     def check_data_unit(self, data_unit_size: int) -> None:
         """Raise ``WrongDataUnitSize`` when the mode cannot take data units of this size."""
 
+    def prepare(self, ivs: Ivs, units: int, data_unit_size: int) -> Ivs:
+        """What the parts of a batch share: ``ivs``, or what was made from them once for all parts.
+
+        Short calls of many threads queue for the interpreter lock: better make them before threads start.
+        """
+        return ivs
+
     def crypt(self, ivs: Ivs, first: int, src: U8Array, out: U8Array, *, encrypt: bool) -> None:
         """Encrypt or decrypt rows.
 
         Args:
+            ivs: as given, or as ``prepare`` returned them.
             first: index in ``ivs`` of the first row.
             out: ``src`` itself or disjoint from it; the rows of both may lie anywhere in memory.
         """
@@ -106,7 +116,9 @@ class BatchCipher:
             kernel.crypt(ivs, 0, src, out, encrypt=encrypt)
             return
 
+        prepared = kernel.prepare(ivs, count, data_unit_size)
+
         def part(start: int, stop: int) -> None:
-            kernel.crypt(ivs, start, src[start:stop], out[start:stop], encrypt=encrypt)
+            kernel.crypt(prepared, start, src[start:stop], out[start:stop], encrypt=encrypt)
 
         for_parts(count, min(self._threads, src.nbytes // kernel.part_bytes), part)

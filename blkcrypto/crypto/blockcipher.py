@@ -22,8 +22,8 @@ from blkcrypto.crypto.buffers import U8Array
 BLOCK_BYTES: Final = 16
 # Output room that ECB's update_into asks for past the data.
 _SLACK: Final = BLOCK_BYTES - 1
-# OpenSSL refuses XTS data units of more than 2**20 blocks; also bounds the scratch of the other path.
-_MOST_PER_CALL: Final = 1 << 22
+#: Bytes; OpenSSL refuses XTS data units of more than 2**20 blocks, and the other path needs as much scratch.
+MOST_PER_CALL: Final = 1 << 22
 
 
 class Algorithm(enum.Enum):
@@ -37,27 +37,34 @@ class KeyWiped(ValueError):
     """A caller's mistake: the cipher is used after its key was wiped."""
 
 
+_Run = Callable[[U8Array, U8Array], object]
+
+
 class _Context(Protocol):
+    @property
+    def run_short(self) -> _Run:
+        """``run`` for at most ``MOST_PER_CALL`` bytes, by the shortest way there is."""
+
     def run(self, src: U8Array, out: U8Array) -> None: ...
 
 
 class _ZeroTweakXts:
     """AES-ECB through an XTS context whose tweak is zero."""
 
-    __slots__ = ("_context",)
+    __slots__ = ("run_short",)
 
     def __init__(self, key: bytes, *, encrypt: bool) -> None:
         # Any other key does for the tweak; OpenSSL refuses two equal halves.
         tweak_key = bytes(byte ^ 0xFF for byte in key)
         iv = Cipher(algorithms.AES(tweak_key), modes.ECB()).decryptor().update(bytes(BLOCK_BYTES))
         cipher = Cipher(algorithms.AES(key + tweak_key), modes.XTS(iv))
-        self._context: CipherContext = cipher.encryptor() if encrypt else cipher.decryptor()
+        context: CipherContext = cipher.encryptor() if encrypt else cipher.decryptor()
+        # An array is a buffer; the stubs know that only from Python 3.12 on.
+        self.run_short: _Run = context.update_into  # type: ignore[assignment]
 
     def run(self, src: U8Array, out: U8Array) -> None:
-        for at in range(0, src.size, _MOST_PER_CALL):
-            rest = slice(at, at + _MOST_PER_CALL)
-            # An array is a buffer; the stubs know that only from Python 3.12 on.
-            self._context.update_into(src[rest], out[rest])  # type: ignore[arg-type]
+        for at in range(0, src.size, MOST_PER_CALL):
+            self.run_short(src[at : at + MOST_PER_CALL], out[at : at + MOST_PER_CALL])
 
 
 class _PlainEcb:
@@ -71,13 +78,15 @@ class _PlainEcb:
         self._scratch = np.empty(0, dtype=np.uint8)
 
     def run(self, src: U8Array, out: U8Array) -> None:
-        for at in range(0, src.size, _MOST_PER_CALL):
-            piece = src[at : at + _MOST_PER_CALL]
-            if self._scratch.size < piece.size + _SLACK:
-                self._scratch = np.empty(piece.size + _SLACK, dtype=np.uint8)
-            scratch = self._scratch[: piece.size + _SLACK]
-            self._context.update_into(piece, scratch)  # type: ignore[arg-type]  # as above
-            out[at : at + _MOST_PER_CALL] = scratch[: piece.size]
+        for at in range(0, src.size, MOST_PER_CALL):
+            self.run_short(src[at : at + MOST_PER_CALL], out[at : at + MOST_PER_CALL])
+
+    def run_short(self, src: U8Array, out: U8Array) -> None:
+        if self._scratch.size < src.size + _SLACK:
+            self._scratch = np.empty(src.size + _SLACK, dtype=np.uint8)
+        scratch = self._scratch[: src.size + _SLACK]
+        self._context.update_into(src, scratch)  # type: ignore[arg-type]  # as above
+        out[:] = scratch[: src.size]
 
 
 @functools.cache
@@ -121,18 +130,23 @@ class BlockCipher:
         self._run(src, out, encrypt=False)
 
     def _run(self, src: U8Array, out: U8Array, *, encrypt: bool) -> None:
-        with self.borrowed(encrypt=encrypt) as run:
-            run(src, out)
+        with self._borrowed(encrypt=encrypt) as context:
+            context.run(src, out)
 
     @contextmanager
-    def borrowed(self, *, encrypt: bool) -> Iterator[Callable[[U8Array, U8Array], None]]:
-        """``encrypt`` or ``decrypt`` for many short calls: a context is taken once for all of them."""
+    def borrowed(self, *, encrypt: bool) -> Iterator[_Run]:
+        """``encrypt`` or ``decrypt`` for many calls of ``MOST_PER_CALL`` bytes or less, with one context."""
+        with self._borrowed(encrypt=encrypt) as context:
+            yield context.run_short
+
+    @contextmanager
+    def _borrowed(self, *, encrypt: bool) -> Iterator[_Context]:
         idle = self._idle[encrypt]
         try:
             context = idle.pop()
         except IndexError:
             context = self._open(encrypt=encrypt)
-        yield context.run
+        yield context
         if self._key is not None:
             idle.append(context)
 

@@ -11,7 +11,7 @@ from blkcrypto.crypto.buffers import U8Array
 from blkcrypto.crypto.ivs import IvRows, Ivs
 
 
-class EssivKernel:
+class EssivKernel(Kernel):
     """Another mode with encrypted IVs of 16 bytes."""
 
     __slots__ = ("_cipher", "_inner", "part_bytes")

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from blkcrypto.crypto.batch import Kernel
 from blkcrypto.crypto.blockcipher import BLOCK_BYTES, Algorithm, BlockCipher
 from blkcrypto.crypto.buffers import U8Array, U64Array, WrongDataUnitSize
 from blkcrypto.crypto.ivs import Ivs, in_chunks
@@ -21,7 +22,7 @@ _TWEAK_BYTES: Final = 32
 _CHUNK_BYTES: Final = 1 << 18
 
 
-class Hctr2Kernel:
+class Hctr2Kernel(Kernel):
     """HCTR2 under one AES key of any size."""
 
     __slots__ = ("_aes", "_mask", "_polyval")

@@ -14,6 +14,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import algorithms, modes
 
 from blkcrypto.base.errors import BlkCryptoError
+from blkcrypto.crypto.batch import Kernel
 from blkcrypto.crypto.blockcipher import BLOCK_BYTES, Algorithm, BlockCipher
 from blkcrypto.crypto.buffers import U8Array, U64Array, WrongDataUnitSize, word_aligned
 from blkcrypto.crypto.ivs import Ivs
@@ -24,6 +25,10 @@ from blkcrypto.crypto.tweaks import STREAMS, TweakExpander, extend_streams, stre
 # Data, tweaks and output of a chunk stay in the cache, while numpy's fixed cost per call is spread.  Long
 # calls also keep threads from queueing for the interpreter lock.
 _CHUNK_BYTES: Final = 1 << 21
+
+# Tweak streams of a batch that are made before it is shared out: with more, numpy's calls are long enough
+# for threads to make them side by side.
+_MOST_WORDS_AHEAD: Final = 50_000
 
 # Shapes whose expanders each thread keeps: they are views, and cheaper to keep than to make.
 _SHAPES: Final = 64
@@ -59,12 +64,35 @@ class _Expanders(threading.local):
 _expanders = _Expanders()
 
 
-class XtsKernel:
+class _Streams:
+    """IVs of a batch together with the tweak streams made from them."""
+
+    __slots__ = ("_ivs", "_words", "bits")
+
+    def __init__(self, ivs: Ivs, bits: U64Array, words: int) -> None:
+        self._ivs = ivs
+        self.bits = bits
+        self._words = words
+
+    def rows(self, start: int, stop: int) -> U8Array:
+        """See ``Ivs.rows``."""
+        return self._ivs.rows(start, stop)
+
+    def one(self, unit: int) -> bytes:
+        """See ``Ivs.one``."""
+        return self._ivs.one(unit)
+
+    def of(self, start: int, stop: int) -> U64Array:
+        """What ``extend_streams`` gives for these data units."""
+        return self.bits[start * self._words : stop * self._words + 1]
+
+
+class XtsKernel(Kernel):
     """XTS with a fixed key."""
 
     __slots__ = ("_data", "_single", "_tweak")
 
-    part_bytes = 1 << 21
+    part_bytes = 1 << 20
 
     def __init__(self, algorithm: Algorithm, key: bytes) -> None:
         half = len(key) // 2
@@ -86,20 +114,26 @@ class XtsKernel:
         if self._single is None and data_unit_size % BLOCK_BYTES:
             raise WrongDataUnitSize(f"this cipher takes whole 16-byte blocks, not {data_unit_size} bytes")
 
+    def prepare(self, ivs: Ivs, units: int, data_unit_size: int) -> Ivs:
+        """See ``Kernel.prepare``."""
+        blocks = _whole_streams(data_unit_size)
+        if units * stream_words(blocks) > _MOST_WORDS_AHEAD:
+            return ivs
+        return self._streams(ivs, 0, units, blocks)
+
     def crypt(self, ivs: Ivs, first: int, src: U8Array, out: U8Array, *, encrypt: bool) -> None:
         """See ``Kernel.crypt``."""
         units, size = src.shape
         if self._single is not None and not _batch_pays(units, size):
             self._single.crypt(ivs, first, src, out, encrypt=encrypt)
             return
-        tweaks = ivs.rows(first, first + units).copy()
-        self._tweak.encrypt(tweaks.reshape(-1), tweaks.reshape(-1))
-        blocks = -(-size // (BLOCK_BYTES * STREAMS)) * STREAMS
-        bits, words = extend_streams(tweaks.view(np.uint64), blocks), stream_words(blocks)
+        blocks = _whole_streams(size)
+        if not isinstance(ivs, _Streams):
+            ivs, first = self._streams(ivs, first, units, blocks), 0
         step = max(1, _CHUNK_BYTES // size)
         for start in range(0, units, step):
             stop = min(start + step, units)
-            mask = _expanders.get(stop - start, blocks).expand(bits[start * words : stop * words + 1])
+            mask = _expanders.get(stop - start, blocks).expand(ivs.of(first + start, first + stop))
             self._mask_and_run(mask[:, : size // 8], src[start:stop], out[start:stop], encrypt=encrypt)
 
     def wipe(self) -> None:
@@ -108,6 +142,11 @@ class XtsKernel:
         self._tweak.wipe()
         if self._single is not None:
             self._single.wipe()
+
+    def _streams(self, ivs: Ivs, first: int, units: int, blocks: int) -> _Streams:
+        tweaks = ivs.rows(first, first + units).copy()
+        self._tweak.encrypt(tweaks.reshape(-1), tweaks.reshape(-1))
+        return _Streams(ivs, extend_streams(tweaks.view(np.uint64), blocks), stream_words(blocks))
 
     def _mask_and_run(self, mask: U64Array, src: U8Array, out: U8Array, *, encrypt: bool) -> None:
         # numpy XORs 64-bit words quickly only where they are aligned; else the chunk moves to where they are.
@@ -126,6 +165,11 @@ class XtsKernel:
         np.bitwise_xor(words, mask, out=words)
         if work is not out:
             np.copyto(out, work)
+
+
+def _whole_streams(data_unit_size: int) -> int:
+    """Blocks of a data unit, and as many more as make all tweak streams equally long."""
+    return -(-data_unit_size // (BLOCK_BYTES * STREAMS)) * STREAMS
 
 
 # Fewer units than this never pay, whatever their size.
