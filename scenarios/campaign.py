@@ -30,10 +30,10 @@ from hwmodel.faultplan import (
 )
 from hwmodel.request import RECORD
 from scenarios.build import Model, build
-from scenarios.executor import Workers
 from scenarios.load import load_device
 from scenarios.schema import Block, EngineName, Faults, Keys, KeyTypeName, Layout, Run, Scenario, Workload
 from scenarios.streams import stream
+from scenarios.sweeps.executor import Workers
 from scenarios.traces.batch import NO_FILE, TraceBatch
 
 _US: Final = 1_000

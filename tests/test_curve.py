@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from blkcrypto.base.errors import BadInput
 from blkcrypto.base.units import parse_size
-from scenarios.accesses import Accesses
 from scenarios.commands.curve import curve_command
 from scenarios.compiled import compiled
-from scenarios.curve import Curve, curve, curve_at, curve_scenario, sampled_curve
+from scenarios.curves.accesses import Accesses
+from scenarios.curves.curve import Curve, curve, curve_at, curve_scenario, sampled_curve
+from scenarios.curves.lru import LruTable, use_keys
+from scenarios.curves.optimal import OptimalCurve, move_stack
+from scenarios.curves.reuse import Int64, LruCurve
 from scenarios.load import replay_scenario
-from scenarios.lru import LruTable, use_keys
-from scenarios.optimal import OptimalCurve, move_stack
-from scenarios.reuse import Int64, LruCurve
 from scenarios.run import run
 from scenarios.schema import Scenario
 from scenarios.traces.batch import TraceBatch

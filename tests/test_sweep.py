@@ -15,14 +15,14 @@ import pytest
 
 from blkcrypto.base.errors import BadInput
 from scenarios.commands.sweep import sweep_command
-from scenarios.executor import Workers
-from scenarios.knee import Measured, knees
 from scenarios.load import load_scenario
-from scenarios.point import digest
 from scenarios.report.json import run_object
 from scenarios.report.sweep import results_csv, results_json
 from scenarios.run import run
-from scenarios.sweep import Ended, plan, run_points
+from scenarios.sweeps.executor import Workers
+from scenarios.sweeps.knee import Measured, knees
+from scenarios.sweeps.point import digest
+from scenarios.sweeps.sweep import Ended, plan, run_points
 
 VARY = {"keyslots": ("1", "2", "16"), "design": ("fscrypt-per-file", "fscrypt-iv-ino-lblk-64")}
 PATIENCE_S = 60

@@ -9,7 +9,7 @@ import click
 from blkcrypto.base.errors import BadInput
 
 if TYPE_CHECKING:
-    from scenarios.curve import Curve
+    from scenarios.curves.curve import Curve
     from scenarios.schema import Scenario
 
 
@@ -60,7 +60,7 @@ def curve_command(
 
     TRACE is a file, - for standard input or builtin:NAME; SCENARIO the name of a shipped one or a TOML file.
     """
-    from scenarios.curve import curve_scenario
+    from scenarios.curves.curve import curve_scenario
     from scenarios.report.console import new_console
     from scenarios.report.curve import curve_json, plot_curves, print_curves
     from scenarios.report.files import STDOUT, write_text
@@ -91,7 +91,7 @@ def _curve(
     optimal: bool,
     progress: Callable[[int], None],
 ) -> "Curve":
-    from scenarios.curve import curve, curve_at, sampled_curve
+    from scenarios.curves.curve import curve, curve_at, sampled_curve
 
     if keyslots is not None:
         if sample is not None:

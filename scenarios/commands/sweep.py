@@ -9,8 +9,8 @@ import click
 from blkcrypto.base.errors import BadInput
 
 if TYPE_CHECKING:
-    from scenarios.knee import Knee
-    from scenarios.sweep import Ended
+    from scenarios.sweeps.knee import Knee
+    from scenarios.sweeps.sweep import Ended
 
 DONE, CHECK_FAILED, POINTS_FAILED = 0, 1, 3
 
@@ -54,7 +54,7 @@ def sweep_command(
     from scenarios.report.files import write_text
     from scenarios.report.progress import new_progress
     from scenarios.report.sweep import print_sweep, results_csv, results_json
-    from scenarios.sweep import plan, run_points
+    from scenarios.sweeps.sweep import plan, run_points
 
     allowed = _share(loss)
     points = plan(scenario, parse_vary(vary), sets=sets, repeat=repeat)
@@ -72,8 +72,8 @@ def sweep_command(
 
 
 def _knees(ended: "Sequence[Ended]", loss: float) -> "list[Knee]":
-    from scenarios.knee import Measured, knees, varies_keyslots
-    from scenarios.store import metrics
+    from scenarios.sweeps.knee import Measured, knees, varies_keyslots
+    from scenarios.sweeps.store import metrics
 
     if not varies_keyslots(ended[0].point.labels):
         return []

@@ -7,7 +7,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from scenarios.curve import Curve
+from scenarios.curves.curve import Curve
 from scenarios.report.console import new_table, trimmed
 from scenarios.report.json import Json
 

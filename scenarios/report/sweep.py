@@ -13,10 +13,10 @@ from rich.text import Text
 
 import blkcrypto
 from blkcrypto.base.units import format_duration
-from scenarios.knee import Knee
 from scenarios.report.console import new_table, trimmed
-from scenarios.store import METRICS, metrics
-from scenarios.sweep import Ended
+from scenarios.sweeps.knee import Knee
+from scenarios.sweeps.store import METRICS, metrics
+from scenarios.sweeps.sweep import Ended
 
 _MOST_ROWS: Final = 200
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from scenarios.compiled import compiled
-from scenarios.curve import curve, curve_at, curve_scenario, sampled_curve
-from scenarios.lru import LruTable, use_keys
-from scenarios.optimal import OptimalCurve
-from scenarios.reuse import Int64, LruCurve
+from scenarios.curves.curve import curve, curve_at, curve_scenario, sampled_curve
+from scenarios.curves.lru import LruTable, use_keys
+from scenarios.curves.optimal import OptimalCurve
+from scenarios.curves.reuse import Int64, LruCurve
 from scenarios.traces.batch import BATCH_ROWS
 
 pytestmark = pytest.mark.bench

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.sweep import plan, run_points
+from scenarios.sweeps.sweep import plan, run_points
 
 pytestmark = pytest.mark.bench
 

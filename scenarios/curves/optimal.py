@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scenarios.compiled import compiled
-from scenarios.reuse import without_repeats
+from scenarios.curves.reuse import without_repeats
 
 Int64 = npt.NDArray[np.int64]
 

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from scenarios.reuse import distances, recent_keys
+from scenarios.curves.reuse import distances, recent_keys
 from scenarios.traces.batch import BATCH_ROWS, TraceBatch
 
 Int64 = npt.NDArray[np.int64]

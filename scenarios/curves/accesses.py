@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from blkcrypto.base.errors import BadInput
 from scenarios.build import build
-from scenarios.reuse import Int64
+from scenarios.curves.reuse import Int64
 from scenarios.schema import Scenario
 from scenarios.source import open_source
 from scenarios.traces.batch import TraceBatch

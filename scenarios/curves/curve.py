@@ -4,7 +4,7 @@ Time is left out: bios use their keys one after another, in the order of the wor
 flight a run does the same, so its keyslots hit exactly as often as the curve says.  With more in flight,
 slots are pinned and bios overtake one another, and the curve is an estimate.
 
-The optimum is the fewest programs that any choice of victims can reach (``scenarios.optimal``).
+The optimum is the fewest programs that any choice of victims can reach (``scenarios.curves.optimal``).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,12 +15,12 @@ from typing import Final
 
 import blkcrypto
 from blkcrypto.base.errors import BadInput
-from scenarios.accesses import Accesses
+from scenarios.curves.accesses import Accesses
+from scenarios.curves.lru import LruTable
+from scenarios.curves.optimal import OptimalCurve
+from scenarios.curves.reuse import MOST_KEYSLOTS, LruCurve
+from scenarios.curves.sampling import FEWEST_STRETCHES, SampledCurve
 from scenarios.load import load_scenario, replay_scenario, shipped_scenarios
-from scenarios.lru import LruTable
-from scenarios.optimal import OptimalCurve
-from scenarios.reuse import MOST_KEYSLOTS, LruCurve
-from scenarios.sampling import FEWEST_STRETCHES, SampledCurve
 from scenarios.schema import Scenario
 from scenarios.streams import stream
 from scenarios.traces.batch import TraceBatch

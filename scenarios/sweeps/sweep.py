@@ -5,7 +5,7 @@ Rules:
 - A repeat is the same scenario with the next seed, so a combination's repeats differ in chance only, and
   combinations are compared under the same chances.
 - A finished point is kept at once and never run again: a sweep that was interrupted or killed goes on where
-  it stopped.  What identifies a point is all that its result depends on (``scenarios.point.digest``).
+  it stopped.  What identifies a point is all that its result depends on (``scenarios.sweeps.point.digest``).
 - A point that fails is tried once more, after all others and alone, so that one that brings its worker down
   takes no other with it.
 - What the results say does not depend on the number of workers or on the order in which points end.
@@ -21,11 +21,11 @@ from typing import Final
 
 import blkcrypto
 from scenarios.check import Refused
-from scenarios.executor import Workers
 from scenarios.load import load_scenario
-from scenarios.point import Outcome, Point, digest, run_point
 from scenarios.schema import Scenario
-from scenarios.store import Json, Store
+from scenarios.sweeps.executor import Workers
+from scenarios.sweeps.point import Outcome, Point, digest, run_point
+from scenarios.sweeps.store import Json, Store
 
 ATTEMPTS: Final = 2
 # Handed out per point that can run: no worker waits for its next, and a cluster's queue stays short.

@@ -1,7 +1,7 @@
 """An LRU keyslot table of one size, as fast as it goes.
 
 With numba it is a linked list in arrays, one step per access.  Without, the curve for all sizes at once
-(``scenarios.reuse``) is the fastest way there is, and the wanted size is read from it.
+(``scenarios.curves.reuse``) is the fastest way there is, and the wanted size is read from it.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scenarios.compiled import compiled
-from scenarios.reuse import LruCurve
+from scenarios.curves.reuse import LruCurve
 
 Int64 = npt.NDArray[np.int64]
 _Use = Callable[[Int64, int, Int64, Int64, Int64], int]

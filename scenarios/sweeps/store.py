@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from blkcrypto.base.errors import BadInput
-from scenarios.point import Point
 from scenarios.report.files import write_text
+from scenarios.sweeps.point import Point
 
 Json = dict[str, object]
 
