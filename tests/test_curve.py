@@ -17,7 +17,7 @@ from scenarios.commands.curve import curve_command
 from scenarios.compiled import compiled
 from scenarios.curves.accesses import Accesses
 from scenarios.curves.curve import Curve, curve, curve_at, curve_scenario, sampled_curve
-from scenarios.curves.lru import LruTable, use_keys
+from scenarios.curves.lru import LruTable
 from scenarios.curves.optimal import OptimalCurve, move_stack
 from scenarios.curves.reuse import Int64, LruCurve
 from scenarios.load import replay_scenario
@@ -117,12 +117,14 @@ def test_no_choice_of_victims_hits_more_often_than_the_optimum_and_one_reaches_i
     assert optimal_curve(keys, 5, borders) == [most_hits(slots, keys) if keys else 0 for slots in range(1, 6)]
 
 
-@given(references, st.integers(1, 12))
-def test_the_loop_for_one_number_of_slots_is_the_literal_table(keys: list[int], slots: int) -> None:
-    older, newer = np.full(10, -2, np.int64), np.full(10, -1, np.int64)
-    ends = np.array([-1, -1, 0], np.int64)
-    halves = np.array_split(np.array(keys, np.int64), 2)
-    assert sum(use_keys(half, slots, older, newer, ends) for half in halves) == lru_hits(slots, keys)
+@given(references, st.lists(st.integers(0, 60), max_size=4), st.integers(1, 12))
+def test_the_hits_of_one_number_of_slots_are_those_of_the_literal_table(
+    keys: list[int], borders: list[int], slots: int
+) -> None:
+    table = LruTable(slots)
+    for part in np.split(np.array(keys, np.int64), sorted(borders)):
+        table.add(part)
+    assert table.hits() == lru_hits(slots, keys)
 
 
 def zipf_keys(count: int, *, distinct: int, seed: int = 5) -> Int64:
@@ -147,6 +149,22 @@ def test_the_optimum_has_no_seam_between_blocks_either() -> None:
 def test_one_number_of_keyslots_agrees_with_all_of_them() -> None:
     scenario = real_trace("recorded")
     assert curve_at(scenario, 7).hits[0] == curve(scenario, max_keyslots=9, optimal=False).hits[6]
+
+
+@pytest.mark.parametrize("slots", [1, 2, 16, 32, 300, 512, 600])
+@pytest.mark.parametrize("pattern", ["zipf", "uniform", "scan", "sweeps"])
+def test_one_number_of_slots_is_exact_for_every_kind_of_sequence(pattern: str, slots: int) -> None:
+    # More than one block of 65,535; the scan uses one key more than most tables hold, over and over again.
+    rng = np.random.default_rng(3)
+    keys = {
+        "zipf": zipf_keys(90_000, distinct=900),
+        "uniform": rng.integers(0, 400, 90_000),
+        "scan": np.arange(90_000) % 33,
+        "sweeps": np.concatenate([np.arange(200) % size for size in (40, 90, 200)] * 150),
+    }[pattern]
+    table = LruTable(slots)
+    table.add(keys)
+    assert table.hits() == lru_hits(slots, keys.tolist())
 
 
 @pytest.mark.parametrize("slots", [1, 3, 100])

@@ -14,6 +14,7 @@ Blocks follow one another through the ``most`` keys used last: they go in front 
 that are not counted.  Memory is that of one block, whatever the trace's length.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -26,54 +27,79 @@ UInt16 = npt.NDArray[np.uint16]
 
 MOST_KEYSLOTS: Final = 1 << 14
 # Positions in a block and "no last use" fit 16 bits, which is what makes comparing pairs and sorting fast.
-_BLOCK: Final = (1 << 16) - 1
+BLOCK: Final = (1 << 16) - 1
 
 
-class LruCurve:
-    """Hits of an LRU keyslot table for each number of slots from 1 to ``most``.
+class KeyBlocks:
+    """Keys without immediate repeats, cut into blocks of ``rows``.
+
+    A repeat hits in any table and leaves it as it was, so it is only counted.
 
     Attributes:
         accesses: keys added so far.
+        repeats: those equal to the one before.
     """
 
-    def __init__(self, most: int) -> None:
-        if not 1 <= most <= MOST_KEYSLOTS:
-            raise ValueError(f"1 to {MOST_KEYSLOTS} keyslots at once, not {most}")
-        self.accesses = 0
-        self._most = most
-        self._histogram: Int64 = np.zeros(most, np.int64)
-        self._recent: Int64 = np.empty(0, np.int64)
+    def __init__(self, rows: int) -> None:
+        self.accesses = self.repeats = 0
+        self._rows = rows
         self._pending: list[Int64] = []
         self._pending_rows = 0
         self._last = -1
 
+    def add(self, keys: Int64) -> Iterator[Int64]:
+        """Blocks that are full with ``keys``, ``int64[n]`` from 0 on."""
+        kept = without_repeats(keys, self._last)
+        self.accesses += len(keys)
+        self.repeats += len(keys) - len(kept)
+        if len(kept):
+            self._last = int(kept[-1])
+            self._pending.append(kept)
+            self._pending_rows += len(kept)
+        return self._blocks(self._rows) if self._pending_rows >= self._rows else iter(())
+
+    def rest(self) -> Iterator[Int64]:
+        """The keys that are left; no keys, no block."""
+        return self._blocks(1)
+
+    def _blocks(self, least: int) -> Iterator[Int64]:
+        keys = np.concatenate((np.empty(0, np.int64), *self._pending))
+        full = len(keys) // self._rows * self._rows if least > 1 else len(keys)
+        self._pending = [keys[full:]]
+        self._pending_rows = len(keys) - full
+        for start in range(0, full, self._rows):
+            yield keys[start : min(full, start + self._rows)]
+
+
+class LruCurve:
+    """Hits of an LRU keyslot table for each number of slots from 1 to ``most``."""
+
+    def __init__(self, most: int) -> None:
+        if not 1 <= most <= MOST_KEYSLOTS:
+            raise ValueError(f"1 to {MOST_KEYSLOTS} keyslots at once, not {most}")
+        self._most = most
+        self._blocks = KeyBlocks(BLOCK - most)
+        self._histogram: Int64 = np.zeros(most, np.int64)
+        self._recent: Int64 = np.empty(0, np.int64)
+
+    @property
+    def accesses(self) -> int:
+        """Keys added so far."""
+        return self._blocks.accesses
+
     def add(self, keys: Int64) -> None:
         """Use ``keys``, ``int64[n]`` from 0 on, in this order."""
-        self.accesses += len(keys)
-        kept = without_repeats(keys, self._last)
-        self._histogram[0] += len(keys) - len(kept)
-        if not len(kept):
-            return
-        self._last = int(kept[-1])
-        self._pending.append(kept)
-        self._pending_rows += len(kept)
-        if self._pending_rows >= _BLOCK - self._most:
-            self._work_off(_BLOCK - self._most)
+        self._count(self._blocks.add(keys))
 
     def hits(self) -> Int64:
         """``int64[most]``: hits so far with 1, 2, ... slots."""
-        self._work_off(1)
-        return np.cumsum(self._histogram)
+        self._count(self._blocks.rest())
+        return np.cumsum(self._histogram) + self._blocks.repeats
 
-    def _work_off(self, least: int) -> None:
-        """Count pending accesses in blocks, while there are at least ``least``."""
-        keys = np.concatenate((np.empty(0, np.int64), *self._pending))
-        while len(keys) >= least:
-            block, keys = np.split(keys, [_BLOCK - self._most])
+    def _count(self, blocks: Iterator[Int64]) -> None:
+        for block in blocks:
             histogram, self._recent = distances(self._recent, block, self._most)
             self._histogram += histogram
-        self._pending = [keys]
-        self._pending_rows = len(keys)
 
 
 def without_repeats(keys: Int64, last: int) -> Int64:
@@ -98,9 +124,9 @@ def distances(recent: Int64, keys: Int64, most: int) -> tuple[Int64, Int64]:
         ``int64[most]`` counts by distance; and the keys used last now, as ``recent``.
     """
     histogram: Int64 = np.zeros(most + 1, np.int64)
-    for start in range(0, len(keys), _BLOCK - most):
-        together = np.concatenate((recent, keys[start : start + _BLOCK - most]))
-        earlier, later = _uses(together)
+    for start in range(0, len(keys), BLOCK - most):
+        together = np.concatenate((recent, keys[start : start + BLOCK - most]))
+        earlier, later = uses(together)
         between = np.minimum(_between(earlier, later, len(together)), most)
         histogram += np.bincount(between, minlength=most + 1)
         recent = _last_used(together, earlier, most)
@@ -110,7 +136,7 @@ def distances(recent: Int64, keys: Int64, most: int) -> tuple[Int64, Int64]:
 def recent_keys(recent: Int64, keys: Int64, most: int) -> Int64:
     """The ``most`` keys used last, the last one last, after ``recent`` and then ``keys``."""
     together = np.concatenate((recent, keys))
-    earlier, _ = _uses(together)
+    earlier, _ = uses(together)
     return _last_used(together, earlier, most)
 
 
@@ -120,8 +146,8 @@ def _last_used(keys: Int64, earlier: Int64, most: int) -> Int64:
     return keys[np.flatnonzero(final)[-most:]]
 
 
-def _uses(keys: Int64) -> tuple[Int64, Int64]:
-    """Positions of each two consecutive uses of a key: the earlier ones and the later ones."""
+def uses(keys: Int64) -> tuple[Int64, Int64]:
+    """Positions of each two consecutive uses of a key: the earlier ones and the later ones; by key."""
     # numpy sorts 16-bit integers by radix, ten times as fast as wider ones.
     order = np.argsort(keys.astype(np.uint16), kind="stable")
     if int(keys.max(initial=0)) > 0xFFFF:

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scenarios.compiled import compiled
 from scenarios.curves.curve import curve, curve_at, curve_scenario, sampled_curve
-from scenarios.curves.lru import LruTable, use_keys
+from scenarios.curves.lru import LruTable
 from scenarios.curves.optimal import OptimalCurve
 from scenarios.curves.reuse import Int64, LruCurve
 from scenarios.traces.batch import BATCH_ROWS
@@ -65,8 +64,7 @@ def test_rows_per_second_for_all_numbers_of_keyslots_at_once(most: int) -> None:
 @pytest.mark.parametrize("slots", [32, 256])
 def test_rows_per_second_for_one_number_of_keyslots(slots: int) -> None:
     used = keys()
-    how = "compiled" if compiled(use_keys) else "from the curve: numba is not installed"
-    print(f"\n{slots} keyslots ({how}): {best_rate(lambda: count_one(used, slots)):.1f} M rows/s")
+    print(f"\n{slots} keyslots: {best_rate(lambda: count_one(used, slots)):.1f} M rows/s")
 
 
 @pytest.mark.parametrize("most", [32, 256])
