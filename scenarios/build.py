@@ -13,6 +13,7 @@ from hwmodel.controller import Machine
 from hwmodel.dataplane import Corruption, UnitCipher, VerifyingPlane
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.filekeys import FileKeys
+from scenarios.keyed import KeyedBatch
 from scenarios.layout import Layout, PlacedBatch
 from scenarios.measure import Measure
 from scenarios.records import Records
@@ -45,18 +46,16 @@ class Model:
         for batch in batches:
             placed = self.layout.place(batch, unit)
             self.rows_read += len(batch)
-            rows = self._machine_rows(placed, scale)
-            wraps_at = self.keys.dun_wraps_at if self.keys is not None else None
-            yield from rows if wraps_at is None else _cut_at_wrap(rows, unit, wraps_at)
+            yield from self._machine_rows(placed, unit, scale)
             if progress is not None:
                 progress(len(batch))
 
-    def _machine_rows(self, placed: PlacedBatch, scale: float) -> Iterator[Row]:
+    def _machine_rows(self, placed: PlacedBatch, unit: int, scale: float) -> Iterator[Row]:
         if self.keys is None:
             key = dun = [-1] * len(placed.op)
         else:
-            numbers, duns = self.keys.look_up(placed.file, placed.unit_index)
-            key, dun = numbers.tolist(), duns.tolist()
+            keyed = KeyedBatch.of(placed, self.keys, unit)
+            placed, key, dun = keyed.placed, keyed.key.tolist(), keyed.dun.tolist()
         numbers_from = self.bios_made
         self.bios_made += len(placed)
         times = placed.time_ns if scale == 1.0 else (placed.time_ns * scale).astype(placed.time_ns.dtype)
@@ -71,18 +70,6 @@ class Model:
             placed.stream.tolist(),
             strict=True,
         )
-
-
-def _cut_at_wrap(rows: Iterable[Row], unit_bytes: int, wraps_at: int) -> Iterator[Row]:
-    """``rows`` with no bio across the wrap of its DUN: what ``fscrypt_limit_io_blocks()`` is for."""
-    for row in rows:
-        when, number, op, sector, nbytes, key, dun, stream = row
-        before = (wraps_at - dun) * unit_bytes
-        if key < 0 or nbytes <= before:
-            yield row
-        else:
-            yield (when, number, op, sector, before, key, dun, stream)
-            yield (when, number, op, sector + (before >> SECTOR_SHIFT), nbytes - before, key, 0, stream)
 
 
 def build(

@@ -20,6 +20,7 @@ from scenarios.curves.curve import Curve, curve, curve_at, curve_scenario, sampl
 from scenarios.curves.lru import LruTable
 from scenarios.curves.optimal import OptimalCurve, move_stack
 from scenarios.curves.reuse import Int64, LruCurve
+from scenarios.filekeys import FileKeys
 from scenarios.load import replay_scenario
 from scenarios.run import run
 from scenarios.schema import Scenario
@@ -95,6 +96,37 @@ def test_with_one_bio_in_flight_a_run_hits_as_often_as_the_curve_says(keyslots: 
     slots = run(scenario).keyslots
     found = curve(scenario, max_keyslots=32)
     assert (slots.acquires, slots.hits) == (found.accesses, found.hits[keyslots - 1])
+
+
+def test_bios_cut_at_the_wrap_of_their_dun_count_as_the_bios_they_become() -> None:
+    # Four files of 2**32 data units each: every one has the wrap of IV_INO_LBLK_32 somewhere inside.
+    sets = ["layout.files=4", "layout.extent_bytes=1G", "device.media.capacity_bytes=64T", "master_keys=4"]
+    scenario = replay_scenario(
+        "-",
+        design="fscrypt-iv-ino-lblk-32",
+        file_size=parse_size("16T"),
+        keyslots=2,
+        queue_depth=1,
+        sets=sets,
+    )
+    _, hashed = FileKeys(scenario.keys, seed=scenario.run.seed, keywrap=None).look_up(
+        np.arange(4), np.zeros(4, np.int64)
+    )
+    rng = np.random.default_rng(1)
+    file = rng.integers(0, 4, 400)
+    unit = 2**32 - hashed.astype(np.int64)[file] - rng.integers(0, 12, 400)
+    batch = TraceBatch(
+        time_ns=np.zeros(400, np.int64),
+        op=rng.integers(0, 2, 400).astype(np.uint8),
+        sector=unit * 8,
+        nbytes=rng.integers(1, 16, 400) * 4096,
+        stream=np.zeros(400, np.int32),
+        file=file.astype(np.int32),
+    )
+    slots = run(scenario, source=[batch]).keyslots
+    found = curve(scenario, source=[batch], max_keyslots=4)
+    assert found.accesses > 400
+    assert (slots.acquires, slots.hits) == (found.accesses, found.hits[1])
 
 
 def test_a_generator_is_curved_as_it_runs(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from blkcrypto.fs.fscrypt.keysetup import KeySetup
-from scenarios.build import _cut_at_wrap
 from scenarios.filekeys import FileKeys
+from scenarios.keyed import KeyedBatch
+from scenarios.layout import PlacedBatch
 from scenarios.load import load_scenario
 from scenarios.run import run
 from scenarios.schema import Keys
@@ -44,17 +45,43 @@ def test_iv_ino_lblk_32_counts_from_the_hash_under_the_file_s_own_master_key() -
             assert dun == setups[file % 2].first_dun(file + 12, bytes(16), index)
 
 
+BEFORE_THE_WRAP = 3  # data units of the only file from which the pieces below begin
+
+
+def keyed_before_the_wrap(units: int) -> list[tuple[int, int, int, int, int]]:
+    """Sector, bytes, data unit in the file, key and DUN of one piece's bios under IV_INO_LBLK_32."""
+    keys = FileKeys(Keys(design="fscrypt-iv-ino-lblk-32"), seed=1, keywrap=None)
+    _, hashed = keys.look_up(np.zeros(1, np.int64), np.zeros(1, np.int64))
+    first = 2**32 - int(hashed[0]) - BEFORE_THE_WRAP
+    piece = PlacedBatch(
+        row=np.zeros(1, np.int64),
+        time_ns=np.zeros(1, np.int64),
+        op=np.ones(1, np.uint8),
+        sector=np.full(1, 80),
+        nbytes=np.full(1, units * 4096),
+        file=np.zeros(1, np.int64),
+        unit_index=np.full(1, first),
+        stream=np.zeros(1, np.int32),
+        widened=0,
+        cut=0,
+        wrapped=0,
+        empty=0,
+    )
+    keyed = KeyedBatch.of(piece, keys, 4096)
+    made = keyed.placed
+    columns = (made.sector, made.nbytes, made.unit_index - first, keyed.key, keyed.dun)
+    return [tuple(row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
 def test_a_bio_that_would_cross_the_wrap_of_its_dun_becomes_two() -> None:
-    row = (5, 0, 0, 80, 4 * 4096, 1, 2**32 - 1, 0)
-    assert list(_cut_at_wrap([row], 4096, 2**32)) == [
-        (5, 0, 0, 80, 4096, 1, 2**32 - 1, 0),
-        (5, 0, 0, 88, 3 * 4096, 1, 0, 0),
+    assert keyed_before_the_wrap(units=5) == [
+        (80, 3 * 4096, 0, 0, 2**32 - 3),
+        (80 + 3 * 8, 2 * 4096, 3, 0, 0),
     ]
 
 
 def test_a_bio_that_ends_at_the_wrap_stays_whole() -> None:
-    row = (5, 0, 0, 80, 4 * 4096, 1, 2**32 - 4, 0)
-    assert list(_cut_at_wrap([row], 4096, 2**32)) == [row]
+    assert keyed_before_the_wrap(units=3) == [(80, 3 * 4096, 0, 0, 2**32 - 3)]
 
 
 @pytest.mark.parametrize("device", ["emmc51-cqhci", "ufs31-ice-raw"])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from blkcrypto.base.errors import BadInput
 from scenarios.build import build
 from scenarios.curves.reuse import Int64
+from scenarios.keyed import KeyedBatch
 from scenarios.schema import Scenario
 from scenarios.source import open_source
 from scenarios.traces.batch import TraceBatch
@@ -76,7 +77,7 @@ class Accesses:
     def keys_of(self, batch: TraceBatch) -> Int64:
         """Numbers of the keys that ``batch`` uses, in order: one per encrypted bio."""
         placed = self._layout.place(batch, self._data_unit_size)
-        numbers, _ = self._keys.look_up(placed.file, placed.unit_index)
+        numbers = KeyedBatch.of(placed, self._keys, self._data_unit_size).key
         return numbers[numbers >= 0]
 
     @property
