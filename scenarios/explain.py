@@ -9,6 +9,7 @@ from blkcrypto.block.op import ReqOp
 from hwmodel.request import RECORD
 from scenarios.records import scan_records
 from scenarios.result import STAGES
+from scenarios.traces.with_polars import polars_errors
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,7 +71,7 @@ def explain_bio(file: str, bio: int | None = None) -> list[Explanation]:
             known = "there are no bios" if last is None else f"the last is {last}"
             raise BadInput(f"no bio {bio} completed in this run: {known}", where=file)
         return [_explanation(records, row) for row in rows]
-    except pl.exceptions.PolarsError as error:
+    except polars_errors() as error:
         raise BadInput(f"the Parquet file is damaged ({error})", where=file) from None
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from blkcrypto.base.errors import BadInput
 from hwmodel.request import RECORD
 from scenarios.report.files import STDOUT, check_target
+from scenarios.traces.with_polars import need_polars, polars_errors, polars_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,7 +48,7 @@ class ParquetRecords:
         if target == STDOUT:
             raise BadInput("Parquet goes to a file: name one", where="--parquet")
         check_target(target)
-        _need_polars()
+        need_polars()
         self._target = Path(target)
         self._pending: list[Records] = []
         self._pending_records = 0
@@ -79,7 +80,7 @@ class ParquetRecords:
         part = Path(self._folder.name) / f"{len(self._parts):08}.parquet"
         try:
             pl.from_numpy(records, schema=dict.fromkeys(RECORD, pl.Int64)).write_parquet(part)
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except polars_errors() as error:
             raise BadInput(f"cannot write it: {error}", where=str(self._target)) from None
         self._parts.append(part)
         self._pending.clear()
@@ -96,7 +97,7 @@ class ParquetRecords:
                 whole = Path(self._folder.name) / "whole.parquet"
                 pl.scan_parquet(self._parts).sink_parquet(whole)
             whole.replace(self._target)
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except polars_errors() as error:
             raise BadInput(f"cannot write it: {error}", where=str(self._target)) from None
 
 
@@ -106,23 +107,16 @@ def scan_records(file: str) -> "pl.LazyFrame":
     Raises:
         BadInput: polars is not installed, or the file holds no records.
     """
-    _need_polars()
+    need_polars()
     import polars as pl
 
     try:
-        records = pl.scan_parquet(file, glob=False)
+        records = pl.scan_parquet(polars_path(file), glob=False)
         schema = records.collect_schema()
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except polars_errors() as error:
         raise BadInput(f"cannot read it as Parquet: {str(error).splitlines()[0]}", where=file) from None
     missing = [name for name in RECORD if name not in schema]
     if missing:
         what = f"holds no bio records, which `run --parquet` writes: no column {', '.join(missing[:3])}"
         raise BadInput(what, where=file)
     return records
-
-
-def _need_polars() -> None:
-    try:
-        import polars  # noqa: F401  (only to see whether it is there)
-    except ImportError:
-        raise BadInput("Parquet needs polars: pip install 'blkcrypto[trace]'") from None

@@ -18,6 +18,7 @@ from scenarios.traces.errors import Problem, TraceError
 from scenarios.traces.parsing import Job
 from scenarios.traces.rows import LARGEST_BYTES, UNKNOWN_STREAM, Rows
 from scenarios.traces.source import Source
+from scenarios.traces.with_polars import need_polars, polars_errors, polars_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,7 +41,7 @@ def write_parquet(batches: Iterator[TraceBatch], file_names: list[str], out: Pat
     Raises:
         BadInput: polars is not installed, or ``out`` cannot be written.
     """
-    _need_polars()
+    need_polars()
     import polars as pl
     from polars.io.plugins import register_io_source
 
@@ -72,7 +73,7 @@ def write_parquet(batches: Iterator[TraceBatch], file_names: list[str], out: Pat
     try:
         register_io_source(frames, schema=schema).sink_parquet(part)
         part.replace(out)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except polars_errors() as error:
         if failed:
             raise failed[0] from None
         raise BadInput(f"cannot write it: {error}", where=str(out)) from None
@@ -82,28 +83,28 @@ def write_parquet(batches: Iterator[TraceBatch], file_names: list[str], out: Pat
 
 def names_files(source: Source) -> bool:
     """Whether the first row of a Parquet file names a file; False when it cannot be read."""
-    _need_polars()
+    need_polars()
     import polars as pl
 
     try:
         first = pl.scan_parquet(_path(source)).head(1).collect()
-    except (OSError, pl.exceptions.PolarsError):
+    except polars_errors():
         return False
     return "file" in first.columns and bool(first["file"].is_not_null().any())
 
 
-def _path(source: Source) -> Path:
+def _path(source: Source) -> str:
     if source.path is None or source.compression:
         raise TraceError(
             "Parquet is read from a file of its own, neither compressed nor from standard input",
             where=source.name,
         )
-    return source.path
+    return polars_path(source.path)
 
 
 def read(job: Job) -> Iterator[Rows]:
     """Rows of a Parquet file."""
-    _need_polars()
+    need_polars()
     import polars as pl
 
     path = _path(job.source)
@@ -115,15 +116,8 @@ def read(job: Job) -> Iterator[Rows]:
         while len(part := table.slice(first, _SLICE_ROWS).collect()):
             yield _rows(part, files, job, first)
             first += len(part)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except polars_errors() as error:
         raise TraceError(f"the Parquet file is damaged ({error})", where=job.source.name) from None
-
-
-def _need_polars() -> None:
-    try:
-        import polars  # noqa: F401  (only to see whether it is there)
-    except ImportError:
-        raise BadInput("Parquet needs polars: pip install 'blkcrypto[trace]'") from None
 
 
 def _check_columns(schema: "pl.Schema", name: str) -> None:
