@@ -1,11 +1,7 @@
-"""Addresses to files, and back.
+"""The rows of a trace on the files of a layout.
 
-The address space is cut into extents of ``extent_bytes``.  File ``f`` has consecutive *logical* extents, from
-the end of file ``f - 1`` on; a seeded bijection (``fragmentation`` of the extents, moved among themselves)
-says where on the device each logical extent lies.  So one seed is one layout, every address belongs to one
-file, and nothing grows with the number of extents.
-
-Rows become pieces by these rules, each counted:
+Where files lie is an allocation as a filesystem makes it (``blkcrypto.fs.allocation``), from a scenario's
+options; one seed is one layout.  Rows become pieces by these rules, each counted:
 
 - Reads and writes are widened to whole data units: that is what is encrypted.
 - An address past the last file wraps around.
@@ -27,8 +23,9 @@ import numpy.typing as npt
 from blkcrypto.base.errors import BadInput
 from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.op import ReqOp
+from blkcrypto.fs.allocation.file_map import FileMap
+from blkcrypto.fs.allocation.regions import Regions, RegionsExhausted
 from scenarios import schema
-from scenarios.permutation import PartialPermutation
 from scenarios.pieces import (
     Bools,
     Int64,
@@ -80,24 +77,20 @@ class PlacedBatch:
 
 
 class Layout:
-    """Where files lie.  ``build`` makes one.
+    """Rows on files.  ``build`` makes one.
+
+    Args:
+        file_map: where the files lie.
+        regions: for rows that name files of a trace, which part of the map each region of such a file has.
 
     Attributes:
-        files: number of files.
-        covered_bytes: address space that belongs to files.
+        file_map: as given.
         counts: rows so far that were widened, cut, wrapped or empty.
     """
 
-    def __init__(
-        self, starts: Int64, extent_bytes: int, order: PartialPermutation, *, region_extents: int = 0
-    ) -> None:
-        self._starts = starts  # int64[files + 1]: first logical extent of each file, and the end
-        self._extent_bytes = extent_bytes
-        self._order = order
-        self.files = len(starts) - 1
-        self.covered_bytes = int(starts[-1]) * extent_bytes
-        self._region_bytes = region_extents * extent_bytes
-        self._regions = _Regions(int(starts[-1]) // region_extents) if region_extents else None
+    def __init__(self, file_map: FileMap, regions: Regions | None = None) -> None:
+        self.file_map = file_map
+        self._regions = regions
         self.counts = dict.fromkeys(("widened", "cut", "wrapped", "empty"), 0)
 
     @classmethod
@@ -120,25 +113,11 @@ class Layout:
             raise BadInput(
                 f"{what}: fewer or smaller files, or a larger layout.span_bytes", where="layout.files"
             )
-        starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))
-        order = PartialPermutation(int(starts[-1]), options.fragmentation, stream(seed, "layout.extents"))
-        return cls(starts, extent, order, region_extents=_mean_extents(options) if named_files else 0)
-
-    def file_bytes(self, files: Int64) -> Int64:
-        """Size of each of ``files``."""
-        return (self._starts[files + 1] - self._starts[files]) * self._extent_bytes
-
-    def address(self, files: Int64, offsets: Int64) -> Int64:
-        """Device byte address of byte ``offsets[i]`` of file ``files[i]``; offsets are inside their files."""
-        extents = self._starts[files] + offsets // self._extent_bytes
-        return self._order.forward(extents) * self._extent_bytes + offsets % self._extent_bytes
-
-    def locate(self, addresses: Int64) -> tuple[Int64, Int64]:
-        """File and offset of each device byte address below ``covered_bytes``: inverse of ``address``."""
-        extents = self._order.inverse(addresses // self._extent_bytes)
-        files = np.searchsorted(self._starts, extents, side="right") - 1
-        offsets = (extents - self._starts[files]) * self._extent_bytes + addresses % self._extent_bytes
-        return files, offsets
+        file_map = FileMap(sizes, extent, options.fragmentation, stream(seed, "layout.extents"))
+        if not named_files:
+            return cls(file_map)
+        region = _mean_extents(options) * extent
+        return cls(file_map, Regions(file_map.covered_bytes // region, region))
 
     def place(
         self, batch: TraceBatch, data_unit_size: int, max_bio_bytes: int = MAX_BIO_BYTES
@@ -182,7 +161,7 @@ class Layout:
         # Without data and without a file the range stays whole: nothing in it needs a key.
         whole = ~named & ~data
         self._check_sizes(pieces.nbytes[~whole])
-        pieces, parent = cut_at_multiples(pieces, self._extent_bytes, ~whole)
+        pieces, parent = cut_at_multiples(pieces, self.file_map.extent_bytes, ~whole)
         whole, named, data = whole[parent], named[parent], data[parent]
         past = np.zeros(len(pieces.row), np.bool_)
         past[whole] = self._clip(pieces, np.flatnonzero(whole))
@@ -194,70 +173,47 @@ class Layout:
 
     def _clip(self, pieces: Pieces, at: Int64) -> Bools:
         """Move ranges ``at`` inside the files; whether each was past their end."""
-        past = pieces.start[at] + pieces.nbytes[at] > self.covered_bytes
-        pieces.start[at] %= self.covered_bytes
-        pieces.nbytes[at] = np.minimum(pieces.nbytes[at], self.covered_bytes - pieces.start[at])
+        covered = self.file_map.covered_bytes
+        past = pieces.start[at] + pieces.nbytes[at] > covered
+        pieces.start[at] %= covered
+        pieces.nbytes[at] = np.minimum(pieces.nbytes[at], covered - pieces.start[at])
         return past
 
     def _map_device(self, pieces: Pieces, at: Int64) -> Bools:
         """Find the files of pieces ``at`` device addresses; whether each was past the last file."""
-        past = pieces.start[at] >= self.covered_bytes
-        pieces.start[at] %= self.covered_bytes
-        pieces.file[at], pieces.offset[at] = self.locate(pieces.start[at])
+        past = pieces.start[at] >= self.file_map.covered_bytes
+        pieces.start[at] %= self.file_map.covered_bytes
+        pieces.file[at], pieces.offset[at] = self.file_map.locate(pieces.start[at])
         return past
 
     def _map_files(self, pieces: Pieces, at: Int64) -> Bools:
         """Find the addresses of pieces ``at`` file positions; whether each was past its file's end."""
         files, offsets = pieces.file[at], pieces.start[at]
-        past = np.zeros(len(at), np.bool_)
         if self._regions is not None:
             pieces.offset[at] = offsets
-            size = self._region_bytes
-            places = self._regions.locate(files, offsets // size) * size + offsets % size
-            extents = self._order.forward(places // self._extent_bytes)
-            pieces.start[at] = extents * self._extent_bytes + places % self._extent_bytes
-            return past
-        files = files % self.files
-        sizes = self.file_bytes(files)
-        past = offsets >= sizes
+            pieces.start[at] = self.file_map.device(_region_places(self._regions, files, offsets))
+            return np.zeros(len(at), np.bool_)
+        files = files % self.file_map.files
+        sizes = self.file_map.file_bytes(files)
         pieces.file[at], pieces.offset[at] = files, offsets % sizes
-        pieces.start[at] = self.address(files, offsets % sizes)
-        return past
+        pieces.start[at] = self.file_map.address(files, offsets % sizes)
+        return offsets >= sizes
 
     def _check_sizes(self, nbytes: Int64) -> None:
         """No I/O may exceed the space it is cut over: it would be cut without end."""
         largest = int(nbytes.max(initial=0))
-        if largest > self.covered_bytes:
-            what = f"an I/O of {largest} bytes is larger than all files together ({self.covered_bytes} bytes)"
+        covered = self.file_map.covered_bytes
+        if largest > covered:
+            what = f"an I/O of {largest} bytes is larger than all files together ({covered} bytes)"
             raise BadInput(f"{what}: set layout.span_bytes", where="layout")
 
 
-class _Regions:
-    """Which part of the address space each region of a named file has: first touched, first served."""
-
-    __slots__ = ("_at", "_count")
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._at: dict[tuple[int, int], int] = {}
-
-    def locate(self, files: Int64, numbers: Int64) -> Int64:
-        """Place of region ``numbers[i]`` of file ``files[i]``.
-
-        Raises:
-            BadInput: no place is left.
-        """
-        known, index = np.unique(numbers, return_inverse=True)
-        _, first, back = np.unique(files * len(known) + index, return_index=True, return_inverse=True)
-        places = np.empty(len(first), np.int64)
-        # In order of appearance, so that the borders of batches do not matter.
-        for at in np.argsort(first).tolist():
-            key = (int(files[first[at]]), int(numbers[first[at]]))
-            places[at] = self._at.setdefault(key, len(self._at))
-        if len(self._at) > self._count:
-            what = f"the trace's files need more than {self._count} regions of layout.file_size_bytes"
-            raise BadInput(f"{what}: make them smaller, or layout.span_bytes larger", where="layout")
-        return places[back]
+def _region_places(regions: Regions, files: Int64, offsets: Int64) -> Int64:
+    try:
+        return regions.locate(files, offsets)
+    except RegionsExhausted as error:
+        what = f"the trace's {error}: a smaller layout.file_size_bytes or a larger layout.span_bytes"
+        raise BadInput(what, where="layout") from None
 
 
 def _mean_extents(options: schema.Layout) -> int:

@@ -58,7 +58,7 @@ class _GeneratedSource:
         self.counts: dict[str, int] = {}
 
     def batches(self, layout: Layout) -> Iterator[TraceBatch]:
-        return Workload(self._scenario.workload, layout, self._scenario.run.seed).batches()
+        return Workload(self._scenario.workload, layout.file_map, self._scenario.run.seed).batches()
 
     def close(self) -> None:
         pass

@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from blkcrypto.base.units import NS_PER_SECOND, SECTOR_SHIFT
 from blkcrypto.block.op import ReqOp
+from blkcrypto.fs.allocation.file_map import FileMap
+from blkcrypto.fs.allocation.permutation import Permutation
 from scenarios import schema
-from scenarios.layout import Layout
-from scenarios.permutation import Permutation
 from scenarios.streams import stream
 from scenarios.traces.batch import BATCH_ROWS, TraceBatch
 from scenarios.zipf import Zipf
@@ -39,15 +39,15 @@ _PASSES: Final = 256
 class Workload:
     """A generator's rows, batch by batch."""
 
-    def __init__(self, options: schema.Workload, layout: Layout, seed: int) -> None:
+    def __init__(self, options: schema.Workload, files: FileMap, seed: int) -> None:
         self._options = options
-        self._layout = layout
+        self._files = files
         self._seed = seed
 
     def batches(self, batch_rows: int = BATCH_ROWS) -> Iterator[TraceBatch]:
         """All ``ios`` rows from the first on, at most ``batch_rows`` at a time."""
         options = self._options
-        choice = _Choice(options, self._layout, self._seed)
+        choice = _Choice(options, self._files, self._seed)
         arrivals = _Arrivals(options, stream(self._seed, "workload.arrivals"))
         access: _Random | _Sequential
         if options.access == "random":
@@ -110,10 +110,10 @@ class _Draws:
 class _Choice:
     """Files, block sizes and directions from uniform numbers."""
 
-    def __init__(self, options: schema.Workload, layout: Layout, seed: int) -> None:
-        self.layout = layout
-        self._popularity = Zipf(layout.files, options.zipf)
-        self._scatter = Permutation(layout.files, stream(seed, "workload.popularity"))
+    def __init__(self, options: schema.Workload, files: FileMap, seed: int) -> None:
+        self.file_map = files
+        self._popularity = Zipf(files.files, options.zipf)
+        self._scatter = Permutation(files.files, stream(seed, "workload.popularity"))
         weights = np.array([weight for _, weight in options.block_sizes])
         self._sizes = np.array([size for size, _ in options.block_sizes], np.int64)
         self._size_ends = np.cumsum(weights)[:-1] / weights.sum()
@@ -140,7 +140,7 @@ class _Random:
         choice, draws = self._choice, self._draws
         file = choice.files(draws.file.random(count))
         size = choice.sizes(draws.size.random(count))
-        file_bytes = choice.layout.file_bytes(file)
+        file_bytes = choice.file_map.file_bytes(file)
         blocks = np.maximum(1, file_bytes // size)
         offset = (draws.offset.random(count) * blocks).astype(np.int64) * size
         return _Rows(file, offset, np.minimum(size, file_bytes), choice.ops(draws.op.random(count)))
@@ -170,7 +170,7 @@ class _Job:
         self._file = choice.files(draws.file.random(_PASSES))
         self._size = choice.sizes(draws.size.random(_PASSES))
         self._op = choice.ops(draws.op.random(_PASSES))
-        self._bytes = choice.layout.file_bytes(self._file)
+        self._bytes = choice.file_map.file_bytes(self._file)
         self._ends = np.cumsum(-(-self._bytes // self._size))
         self._at, self._rows = 0, int(self._ends[-1])
 

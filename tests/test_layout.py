@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from blkcrypto.base.errors import BadInput
 from blkcrypto.block.op import ReqOp
+from blkcrypto.fs.allocation.permutation import PartialPermutation, Permutation
 from scenarios import schema
 from scenarios.layout import Layout, PlacedBatch
-from scenarios.permutation import PartialPermutation, Permutation
 from scenarios.streams import stream
 from scenarios.traces.batch import TraceBatch
 
@@ -111,9 +111,9 @@ def test_every_address_belongs_to_one_place_in_one_file(options: schema.Layout, 
     layout = built(options, seed)
     if layout is None:
         return
-    addresses = np.arange(0, layout.covered_bytes, EXTENT // 2)
-    files, offsets = layout.locate(addresses)
-    assert layout.address(files, offsets).tolist() == addresses.tolist()
+    addresses = np.arange(0, layout.file_map.covered_bytes, EXTENT // 2)
+    files, offsets = layout.file_map.locate(addresses)
+    assert layout.file_map.address(files, offsets).tolist() == addresses.tolist()
     assert len(set(zip(files.tolist(), offsets.tolist(), strict=True))) == len(addresses)
 
 
@@ -122,14 +122,14 @@ def test_every_byte_of_every_file_has_its_own_address(options: schema.Layout, se
     layout = built(options, seed)
     if layout is None:
         return
-    sizes = layout.file_bytes(np.arange(layout.files)).tolist()
-    assert sum(sizes) == layout.covered_bytes
+    sizes = layout.file_map.file_bytes(np.arange(layout.file_map.files)).tolist()
+    assert sum(sizes) == layout.file_map.covered_bytes
     whole = [
-        layout.address(np.full(size // EXTENT, file), np.arange(0, size, EXTENT))
+        layout.file_map.address(np.full(size // EXTENT, file), np.arange(0, size, EXTENT))
         for file, size in enumerate(sizes)
     ]
     addresses = np.concatenate(whole).tolist()
-    assert sorted(addresses) == list(range(0, layout.covered_bytes, EXTENT))
+    assert sorted(addresses) == list(range(0, layout.file_map.covered_bytes, EXTENT))
 
 
 @given(options=layouts, seed=seeds, rows=rows)
@@ -151,8 +151,8 @@ def test_a_place_is_that_of_its_bytes_taken_one_by_one(
     for row, (op, sector, sectors) in enumerate(rows):
         if op in (READ, WRITE) and sectors:
             for address in range(sector * 512 // UNIT * UNIT, (sector + sectors) * 512, UNIT):
-                address %= layout.covered_bytes
-                file, offset = layout.locate(np.array([address]))
+                address %= layout.file_map.covered_bytes
+                file, offset = layout.file_map.locate(np.array([address]))
                 expected.append((row, address, int(file[0]), int(offset[0]) // UNIT))
     assert found == expected
 
@@ -259,14 +259,14 @@ def test_rows_in_files_lie_where_the_files_lie(
     layout = built(options, seed)
     if layout is None:
         return
-    file = data.draw(st.integers(0, layout.files - 1))
-    units = int(layout.file_bytes(np.array([file]))[0]) // UNIT
+    file = data.draw(st.integers(0, layout.file_map.files - 1))
+    units = int(layout.file_map.file_bytes(np.array([file]))[0]) // UNIT
     first = data.draw(st.integers(0, units - 1))
     count = data.draw(st.integers(1, units - first))
     placed = layout.place(batch([(READ, first * 8, count * 8)], files=[file]), UNIT)
     found = [address + at for _, address, nbytes, _, _ in pieces(placed) for at in range(0, nbytes, UNIT)]
     offsets = np.arange(first, first + count) * UNIT
-    assert found == layout.address(np.full(count, file), offsets).tolist()
+    assert found == layout.file_map.address(np.full(count, file), offsets).tolist()
 
 
 def named(file_size_bytes: int = 4 * EXTENT, fragmentation: float = 0.0) -> Layout:
@@ -310,16 +310,19 @@ def test_one_seed_is_one_layout(options: schema.Layout, seed: int) -> None:
     if first is None or second is None:
         assert first is second
         return
-    addresses = np.arange(0, first.covered_bytes, EXTENT)
-    assert [column.tolist() for column in first.locate(addresses)] == [
-        column.tolist() for column in second.locate(addresses)
+    addresses = np.arange(0, first.file_map.covered_bytes, EXTENT)
+    assert [column.tolist() for column in first.file_map.locate(addresses)] == [
+        column.tolist() for column in second.file_map.locate(addresses)
     ]
 
 
 def test_another_seed_is_another_layout() -> None:
     options = schema.Layout(file_size_bytes=4 * EXTENT, extent_bytes=EXTENT, fragmentation=1.0)
     addresses = np.arange(0, CAPACITY, EXTENT)
-    found = {tuple(Layout.build(options, CAPACITY, seed).locate(addresses)[0].tolist()) for seed in range(10)}
+    found = {
+        tuple(Layout.build(options, CAPACITY, seed).file_map.locate(addresses)[0].tolist())
+        for seed in range(10)
+    }
     assert len(found) == 10
 
 
@@ -328,4 +331,4 @@ def test_lognormal_sizes_have_the_mean_that_was_asked_for() -> None:
     # whole extents of 1/64 of the mean add nothing on average.
     options = schema.Layout(files=20_000, file_size_bytes=64 << 20, file_size_spread=0.5)
     layout = Layout.build(options, 4 << 40, 1)
-    assert layout.covered_bytes / 20_000 == pytest.approx(64 << 20, rel=0.02)
+    assert layout.file_map.covered_bytes / 20_000 == pytest.approx(64 << 20, rel=0.02)

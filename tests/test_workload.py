@@ -29,7 +29,7 @@ def asked(**options: object) -> schema.Workload:
 
 def generated(wanted: schema.Workload, seed: int = 1, batch_rows: int = 65536) -> dict[str, Column]:
     """All rows of a workload, column by column."""
-    batches = list(Workload(wanted, layout(), seed).batches(batch_rows))
+    batches = list(Workload(wanted, layout().file_map, seed).batches(batch_rows))
     return {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in COLUMNS}
 
 
