@@ -21,9 +21,10 @@ from blkcrypto.fs.fscrypt.nokey import NokeyName
 from blkcrypto.fs.fscrypt.policy import Policy
 from blkcrypto.fs.smallfs import file as files
 from blkcrypto.fs.smallfs import ioctls, namei
+from blkcrypto.fs.smallfs.device import BackingDevice
 from blkcrypto.fs.smallfs.disk import Disk
+from blkcrypto.fs.smallfs.drive import MemoryDrive
 from blkcrypto.fs.smallfs.mount import Mount
-from blkcrypto.fs.smallfs.store import SoftwareStore
 
 Step = dict[str, Any]
 Outcome = dict[str, Any]
@@ -84,18 +85,16 @@ class Player:
         self.ops = ops
         fs = filesystem(facts, version)
         self.keys = {name: bytes.fromhex(text) for name, text in keys.items()}
-        self.store = SoftwareStore(fs.block_size)
         self.disk = Disk()
         self.mount = Mount(
             self.disk,
             fs,
-            self.store,
+            BackingDevice(MemoryDrive(fs.block_size), era=fs.kernel),
             np.random.default_rng(1),
             fs_name=facts["type"],
             has_encryption="encrypt" in facts["features"],
             has_ioctls=facts["type"] in ("ext4", "f2fs"),
             refuses_misaligned_dio=facts["type"] == "f2fs",
-            devices=(lambda config: True,),
             missing=MISSING[version],
         )
         self.scenario_id = scenario_id

@@ -1,32 +1,35 @@
-"""Small filesystems for tests: one key, one encrypted directory, a store in memory."""
+"""Small filesystems for tests: one key, one encrypted directory, a drive in memory."""
+
+from collections.abc import Callable
 
 import numpy as np
 
-from blkcrypto.block.key import BlkCryptoKey, KeyType
-from blkcrypto.crypto.cipher import DataUnitCipher, new_cipher
+from blkcrypto.block.bio import Bio
+from blkcrypto.block.capabilities import EVERYTHING, Capabilities
 from blkcrypto.fs.fscrypt.filesystem import FileSystem, ext4_like
 from blkcrypto.fs.fscrypt.inherit import InodeKind
 from blkcrypto.fs.fscrypt.key_args import AddKeyArg, KeySpecifier, KeySpecType
 from blkcrypto.fs.fscrypt.policy import Policy, PolicyFlags
 from blkcrypto.fs.smallfs import file as files
 from blkcrypto.fs.smallfs import ioctls, namei
+from blkcrypto.fs.smallfs.device import BackingDevice
 from blkcrypto.fs.smallfs.disk import Disk
+from blkcrypto.fs.smallfs.drive import MemoryDrive
 from blkcrypto.fs.smallfs.mount import Mount
-from blkcrypto.fs.smallfs.store import SoftwareStore
 from tests.fscrypt_world import CLASSIC, RAW, UUID
 from tests.oracle.fscrypt_files import inline_key, sw_secret
 
 ANY_IDENTIFIER = KeySpecifier(KeySpecType.IDENTIFIER, bytes(16))
-OK_DEVICE = (lambda config: True,)
 
 
-class WrappingStore(SoftwareStore):
-    """A store over hardware that unwraps: a blob is the raw hardware key, inverted, behind a marker."""
+class Unit:
+    """Hardware that wraps keys: a blob is the raw hardware key, inverted, behind a marker."""
 
-    def _cipher(self, key: BlkCryptoKey) -> DataUnitCipher:
-        if key.crypto_cfg.key_type is KeyType.HW_WRAPPED and key not in self._ciphers:
-            self._ciphers[key] = new_cipher("AES-256-XTS", inline_key(unwrap(key.raw)))
-        return super()._cipher(key)
+    def inline_key(self, eph_key: bytes) -> bytes:
+        return inline_key(unwrap(eph_key))
+
+    def derive_sw_secret(self, eph_key: bytes) -> bytes:
+        return sw_secret(unwrap(eph_key))
 
 
 def wrap(raw: bytes) -> bytes:
@@ -37,25 +40,47 @@ def unwrap(blob: bytes) -> bytes:
     return bytes(byte ^ 0xFF for byte in blob[4:])
 
 
+def new_device(
+    fs: FileSystem,
+    *,
+    native: Capabilities | None = EVERYTHING,
+    watch: Callable[[Bio], None] = lambda _bio: None,
+    has_fallback: bool = True,
+) -> BackingDevice:
+    """A device whose engine takes every config, also wrapped keys."""
+    return BackingDevice(
+        MemoryDrive(fs.block_size, Unit()),
+        native=native,
+        era=fs.kernel,
+        page_bytes=fs.page_size,
+        has_fallback=has_fallback,
+        watch=watch,
+    )
+
+
 def new_mount(
     fs: FileSystem | None = None,
     *,
-    store: SoftwareStore | None = None,
+    device: BackingDevice | None = None,
     disk: Disk | None = None,
     seed: int = 1,
     fs_name: str = "ext4",
 ) -> Mount:
-    """A mount whose device takes every config, also wrapped keys."""
+    """A mount of a new disk on a new device, or of those given."""
     facts = ext4_like(UUID, kernel=CLASSIC) if fs is None else fs
     return Mount(
         Disk() if disk is None else disk,
         facts,
-        WrappingStore(facts.block_size) if store is None else store,
+        new_device(facts) if device is None else device,
         np.random.default_rng(seed),
         fs_name=fs_name,
-        devices=OK_DEVICE,
-        derive_sw_secret=lambda blob: sw_secret(unwrap(blob)),
     )
+
+
+def remount(mount: Mount, fs: FileSystem | None = None) -> Mount:
+    """Unmount and mount again: same disk and medium, empty keyring and caches."""
+    mount.unmount()
+    return new_mount(fs or mount.fs, disk=mount.disk, device=mount.device, seed=2)
 
 
 def add_key(

@@ -15,7 +15,7 @@ from blkcrypto.fs.fscrypt.keysetup import KeySetup
 from blkcrypto.fs.fscrypt.master_key import HkdfContext, MasterKey
 from blkcrypto.fs.fscrypt.policy import PolicyFlags
 from tests.fscrypt_world import CLASSIC, EXT4, RAW, policy_for
-from tests.small_world import WrappingStore, add_key, encrypted_dir, new_mount, read, write
+from tests.small_world import add_key, encrypted_dir, new_mount, read, remount, write
 
 SCHEMES = (0, PolicyFlags.IV_INO_LBLK_64, PolicyFlags.IV_INO_LBLK_32)
 
@@ -105,11 +105,9 @@ def test_i11_reading_with_another_parameter_gives_garbage_and_no_error(what: str
 @pytest.mark.parametrize("flags", SCHEMES)
 def test_i13_remounting_with_or_without_inlinecrypt_reads_the_same_data(flags: int) -> None:
     facts = replace(EXT4, kernel=CLASSIC)
-    store = WrappingStore(facts.block_size)
-    mount = new_mount(replace(facts, inlinecrypt=True), store=store)
+    mount = new_mount(replace(facts, inlinecrypt=True))
     encrypted_dir(mount, "d", add_key(mount), flags=flags)
     write(mount, "d/f", b"the same on disk" * 1000)
-    mount.unmount()
-    again = new_mount(replace(facts, inlinecrypt=False), disk=mount.disk, store=store, seed=2)
+    again = remount(mount, replace(facts, inlinecrypt=False))
     add_key(again)
     assert read(again, "d/f") == b"the same on disk" * 1000

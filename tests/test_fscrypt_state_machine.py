@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from blkcrypto.base.errors import BlkCryptoError
-from blkcrypto.block.crypt_ctx import BioCryptCtx
+from blkcrypto.base.status import BlkStatus
+from blkcrypto.block.capabilities import EVERYTHING
+from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.fs.fscrypt.key_entry import KeyStatus, RemovalFlags
 from blkcrypto.fs.fscrypt.policy import PolicyFlags
 from blkcrypto.fs.smallfs import file as files
 from blkcrypto.fs.smallfs import ioctls
+from blkcrypto.fs.smallfs.device import BackingDevice
+from blkcrypto.fs.smallfs.drive import MemoryDrive
 from tests.fscrypt_world import EXT4, RAW, SHORT_RAW
-from tests.small_world import WrappingStore, add_key, encrypted_dir, new_mount, read, write
+from tests.small_world import add_key, encrypted_dir, new_mount, read, write
 
 KEYS = (RAW, SHORT_RAW)
 # The second key's files share one contents key; the first key's have their own.
@@ -27,21 +31,16 @@ which_key = st.sampled_from(range(2))
 which_file = st.sampled_from(FILES)
 
 
-class DiskBroken(BlkCryptoError):
-    """The disk takes no writes just now."""
+class EvictionLog(BackingDevice):
+    """A device that remembers which keys it was to forget."""
 
-    errno = errno.EIO
+    def __init__(self) -> None:
+        super().__init__(MemoryDrive(4096), native=EVERYTHING, keyslots=3)
+        self.evicted: list[BlkCryptoKey] = []
 
-
-class BreakingStore(WrappingStore):
-    """A store whose disk breaks and recovers."""
-
-    broken = False
-
-    def write(self, ctx: BioCryptCtx | None, block: int, data: bytes) -> None:
-        if self.broken:
-            raise DiskBroken("no writes")
-        super().write(ctx, block, data)
+    def evict_key(self, key: BlkCryptoKey) -> None:
+        self.evicted.append(key)
+        super().evict_key(key)
 
 
 Result = TypeVar("Result")
@@ -60,8 +59,8 @@ class KeysAndFiles(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.store = BreakingStore(4096)
-        self.mount = new_mount(EXT4, store=self.store)
+        self.device = EvictionLog()
+        self.mount = new_mount(EXT4, device=self.device)
         self.specs = [add_key(self.mount, raw) for raw in KEYS]
         for number, spec in enumerate(self.specs):
             encrypted_dir(self.mount, f"d{number}", spec, flags=FLAGS[number])
@@ -70,6 +69,10 @@ class KeysAndFiles(RuleBasedStateMachine):
         for path in FILES:
             write(self.mount, path, path.encode() * 100)
             self.model[path] = bytearray(path.encode() * 100)
+
+    @property
+    def broken(self) -> bool:
+        return self.device.drive.write_status is not BlkStatus.OK
 
     def status(self, which: int) -> KeyStatus:
         return ioctls.key_status(self.mount, self.specs[which]).status
@@ -89,7 +92,7 @@ class KeysAndFiles(RuleBasedStateMachine):
             return
         if number == errno.EIO:
             # Dirty files stay, closed or not; the error hides which.
-            assert self.store.broken
+            assert self.broken
             return
         held_open = any(path.startswith(f"d{which}/") for path in self.open)
         assert (flags == RemovalFlags.FILES_BUSY) == held_open
@@ -147,7 +150,7 @@ class KeysAndFiles(RuleBasedStateMachine):
     def fsync_open_file(self, path: str) -> None:
         if path in self.open:
             number, _ = attempt(self.open[path].fsync)
-            assert number in (0, errno.EIO if self.store.broken else 0)
+            assert number in (0, errno.EIO if self.broken else 0)
 
     @rule(path=which_file)
     def close_file(self, path: str) -> None:
@@ -170,7 +173,7 @@ class KeysAndFiles(RuleBasedStateMachine):
 
     @rule(broken=st.booleans())
     def the_disk_breaks_or_recovers(self, broken: bool) -> None:
-        self.store.broken = broken
+        self.device.drive.write_status = BlkStatus.IOERR if broken else BlkStatus.OK
 
     @rule(which=which_key)
     def create(self, which: int) -> None:
@@ -185,9 +188,15 @@ class KeysAndFiles(RuleBasedStateMachine):
     @invariant()
     def a_key_is_evicted_once(self) -> None:
         if hasattr(self, "mount"):
-            evicted = self.store.evicted
+            evicted = self.device.evicted
             assert all(count == 1 for count in Counter(map(id, evicted)).values())
-            assert not self.store.keys_held & set(evicted)
+            assert not self.device.keys_held & set(evicted)
+
+    @invariant()
+    def no_key_is_evicted_with_io_in_flight(self) -> None:
+        """The block layer would warn."""
+        if hasattr(self, "mount"):
+            assert not self.device.kernel.log
 
     @invariant()
     def nothing_of_an_absent_key_is_left(self) -> None:
@@ -203,12 +212,12 @@ class KeysAndFiles(RuleBasedStateMachine):
         """No acknowledged write is lost: with the keys back, every file has what was written to it."""
         if not hasattr(self, "mount"):
             return
-        self.store.broken = False
+        self.device.drive.write_status = BlkStatus.OK
         for file in self.open.values():
             file.close()
         self.mount.unmount()
-        assert not self.store.keys_held
-        again = new_mount(EXT4, disk=self.mount.disk, store=self.store, seed=2)
+        assert not self.device.keys_held
+        again = new_mount(EXT4, disk=self.mount.disk, device=self.device, seed=2)
         for raw in KEYS:
             add_key(again, raw)
         for path, expected in self.model.items():

@@ -19,11 +19,20 @@ from blkcrypto.fs.fscrypt.policy import Policy, PolicyFlags, parse_context
 from blkcrypto.fs.fscrypt.process_keys import PayloadInvalid, logon_payload
 from blkcrypto.fs.smallfs import file as files
 from blkcrypto.fs.smallfs import ioctls, namei
+from blkcrypto.fs.smallfs.gc import collect
 from blkcrypto.fs.smallfs.mount import Mount
 from blkcrypto.fs.smallfs.rename import RenameFlags, rename
-from blkcrypto.fs.smallfs.store import SoftwareStore
 from tests.fscrypt_world import RAW, SHORT_RAW
-from tests.small_world import ANY_IDENTIFIER, add_key, encrypted_dir, new_mount, read, set_policy, write
+from tests.small_world import (
+    ANY_IDENTIFIER,
+    add_key,
+    encrypted_dir,
+    new_mount,
+    read,
+    remount,
+    set_policy,
+    write,
+)
 
 DESCRIPTOR = bytes.fromhex("0000111122223333")
 KINDS = pytest.mark.parametrize("descriptor", [b"", DESCRIPTOR], ids=["v2", "v1"])
@@ -47,13 +56,6 @@ def put_policy(mount: Mount, path: str, policy: Policy, caller: Caller = ROOT) -
         ioctls.set_policy(file, policy.to_bytes(), caller)
     finally:
         file.close()
-
-
-def remount(mount: Mount) -> Mount:
-    """Unmount and mount again: same disk and medium, empty keyring and caches."""
-    mount.unmount()
-    assert isinstance(mount.store, SoftwareStore)
-    return new_mount(mount.fs, disk=mount.disk, store=mount.store, seed=2)
 
 
 def test_generic_395_setting_and_getting_policies(mount: Mount) -> None:
@@ -162,8 +164,7 @@ def test_generic_399_zeroes_leave_no_pattern_on_the_medium() -> None:
             write(mount, f"{directory}/{number}", bytes(4 * 4096))
             namei.symlink(mount, b"the same target", f"{directory}/l{number}")
     mount.sync_filesystem()
-    assert isinstance(mount.store, SoftwareStore)
-    medium = b"".join(mount.store.medium.values())
+    medium = b"".join(mount.device.drive.medium.values())
     assert len(medium) == 2 * 20 * 4 * 4096
     assert len(zlib.compress(medium)) > len(medium)
     chunks = [medium[at : at + 16] for at in range(0, len(medium), 16)]
@@ -368,8 +369,7 @@ def test_ciphertext_moved_without_a_key_reads_the_same_afterwards(mount: Mount) 
     ioctls.remove_key(mount, spec)
     inode = namei.existing(mount, f"d/{names(mount, 'd')[0].decode()}")
     before = dict(inode.disk.blocks)
-    for lblk in range(5):
-        mount.blocks.relocate(inode, lblk)
+    assert collect(mount, range(min(before.values()), max(before.values()) + 1)) == 5
     assert set(inode.disk.blocks.values()).isdisjoint(before.values())
     add_key(mount)
     assert read(mount, "d/f") == data
@@ -383,8 +383,7 @@ def test_zeroed_out_ranges_are_encrypted_zeroes(mount: Mount) -> None:
     mount.blocks.zero_out(file.inode, range(4))
     file.inode.pages.clear()
     assert file.read(0, 4 * 4096) == bytes(4 * 4096)
-    assert isinstance(mount.store, SoftwareStore)
-    blocks = [mount.store.medium[block] for block in file.inode.disk.blocks.values()]
+    blocks = [mount.device.drive.medium[block] for block in file.inode.disk.blocks.values()]
     assert len(set(blocks)) == 4
     assert bytes(4096) not in blocks
 

@@ -16,7 +16,6 @@ from blkcrypto.fs.selftest.cases import GoldenCase, load
 from blkcrypto.fs.selftest.runner import check_case
 from blkcrypto.fs.smallfs import namei
 from blkcrypto.fs.smallfs.mount import Mount
-from blkcrypto.fs.smallfs.store import SoftwareStore
 from tests.fscrypt_world import CLASSIC, GOLDEN, RAW, SHORT_RAW, UUID, needs_golden
 from tests.oracle import fscrypt_files as oracle
 from tests.small_world import add_key, encrypted_dir, new_mount, read, wrap, write
@@ -31,7 +30,6 @@ def check_directory(mount: Mount, path: str, subject_of: object) -> int:
     """Compare every block and name under ``path`` with the oracle; how many blocks were compared."""
     assert callable(subject_of)
     mount.drop_caches()
-    assert isinstance(mount.store, SoftwareStore)
     directory = namei.existing(mount, path)
     policy = parse_context(directory.disk.context or b"").policy
     size = 1 << policy.data_unit_bits(mount.fs)
@@ -51,7 +49,7 @@ def check_directory(mount: Mount, path: str, subject_of: object) -> int:
                 )
                 for at in range(0, len(plain), size)
             ]
-            assert mount.store.medium[block] == b"".join(units)
+            assert mount.device.drive.medium[block] == b"".join(units)
             compared += 1
     return compared
 

@@ -68,6 +68,7 @@ class InodeCrypto:
         fs_name: prefix of its legacy logon keys: ``ext4``, ``f2fs``.
         keyring: its master keys.
         evict_key: evicts a contents key from every device.
+        start_using_key: makes every device ready for a contents key that goes through blk-crypto; may raise.
         devices: for every device, whether it or its fallback supports a config.
         missing: modes the kernel was built without.
     """
@@ -79,6 +80,7 @@ class InodeCrypto:
         keyring: FsKeyring,
         *,
         evict_key: Callable[[BlkCryptoKey], None],
+        start_using_key: Callable[[BlkCryptoKey], None] = lambda _key: None,
         devices: Collection[Callable[[CryptoConfig], bool]] = (),
         missing: Collection[ModeNum] = (),
     ) -> None:
@@ -86,6 +88,7 @@ class InodeCrypto:
         self._fs_name = fs_name
         self._keyring = keyring
         self._evict_key = evict_key
+        self._start_using_key = start_using_key
         self._devices = tuple(devices)
         self._missing = frozenset(missing)
         self._setups: dict[Policy, KeySetup] = {}
@@ -138,6 +141,7 @@ class InodeCrypto:
             PolicyNeedsRawKey: EINVAL.
             AlgorithmMissing: ENOPKG.
             KeyRevoked: EKEYREVOKED.
+            BlkCryptoError: no device can use the key, as ``blkcrypto.block.api.start_using_key`` says it.
         """
         policy = context.policy
         mode = policy.contents if kind is InodeKind.REGULAR else policy.filenames
@@ -147,14 +151,24 @@ class InodeCrypto:
             raise AlgorithmMissing(f"{mode.name} is not built into this kernel")
         info = CryptInfo(policy, context.nonce, entry)
         if kind is InodeKind.REGULAR:
-            info.setup = self._setup(policy, master_key)
-            info.path = select_path(self._fs, info.setup.scheme, info.setup.config, self._devices)
-            info.setup.contents_key(ino, context.nonce)
+            self._prepare_contents(info, ino, master_key)
         else:
             info.names = NameCipher(policy, master_key, self._fs, ino=ino, nonce=context.nonce)
         if entry is not None:
             entry.unlock(ino)
         return info
+
+    def _prepare_contents(self, info: CryptInfo, ino: int, master_key: AnyMasterKey) -> None:
+        setup = self._setup(info.policy, master_key)
+        info.setup = setup
+        info.path = select_path(self._fs, setup.scheme, setup.config, self._devices)
+        key = setup.contents_key(ino, info.nonce)
+        if info.path is ContentsPath.BLK_CRYPTO:
+            try:
+                self._start_using_key(key)
+            except BlkCryptoError:
+                setup.forget(ino)
+                raise
 
     def drop(self, ino: int, info: CryptInfo) -> None:
         """The inode leaves the cache; its I/O is over."""

@@ -6,9 +6,10 @@ Nothing here knows a key; an unmounted ``Disk`` is what an attacker has.
 from typing import Final
 
 from blkcrypto.fs.fscrypt.inherit import InodeKind
+from blkcrypto.fs.smallfs.allocator import BlockAllocator, NextFree
 
 ROOT_INO: Final = 2
-_FIRST_INO: Final = 12
+FIRST_INO: Final = 12
 
 
 class DiskInode:
@@ -62,14 +63,22 @@ class DiskInode:
 
 
 class Disk:
-    """Inodes of one filesystem, and which blocks are free."""
+    """Inodes of one filesystem, and whose its blocks are.
 
-    def __init__(self, blocks: int = 1 << 20) -> None:
+    Args:
+        allocator: hands out blocks; the next free one by default.
+        first_ino: number of the first inode made.
+
+    Attributes:
+        inodes: by number.
+        owners: inode and logical block of every block in use; what a summary area holds.
+    """
+
+    def __init__(self, allocator: BlockAllocator | None = None, first_ino: int = FIRST_INO) -> None:
         self.inodes: dict[int, DiskInode] = {ROOT_INO: DiskInode(ROOT_INO, InodeKind.DIRECTORY, nlink=2)}
-        self._next_ino = _FIRST_INO
-        self._next_block = 1
-        self._blocks = blocks
-        self._freed: list[int] = []
+        self.owners: dict[int, tuple[int, int]] = {}
+        self._next_ino = first_ino
+        self._allocator = NextFree() if allocator is None else allocator
 
     def new_inode(self, kind: InodeKind, uid: int) -> DiskInode:
         """A new inode, not yet in any directory."""
@@ -78,15 +87,17 @@ class Disk:
         self.inodes[inode.ino] = inode
         return inode
 
-    def allocate(self) -> int:
-        """A free block: a new one while there is one, so that neighbours in a file are neighbours on disk."""
-        if self._next_block < self._blocks:
-            self._next_block += 1
-            return self._next_block - 1
-        if not self._freed:
-            raise OSError("the small filesystem is full: give it more blocks")
-        return self._freed.pop()
+    def allocate(self, ino: int, lblk: int) -> int:
+        """A free block for logical block ``lblk`` of an inode.
+
+        Raises:
+            NoSpace: ENOSPC.
+        """
+        block = self._allocator.allocate(ino, lblk)
+        self.owners[block] = (ino, lblk)
+        return block
 
     def free(self, block: int) -> None:
         """A block no file uses any more; its ciphertext stays until it is written again."""
-        self._freed.append(block)
+        del self.owners[block]
+        self._allocator.free(block)

@@ -105,3 +105,15 @@ class InvalidOffset(BlkCryptoError):
     """Direct I/O that is not aligned, or a rename of a directory into itself."""
 
     errno = errno.EINVAL
+
+
+class IoFailed(BlkCryptoError):
+    """The block layer ended a bio with an error."""
+
+    errno = errno.EIO
+
+
+class NoSpace(BlkCryptoError):
+    """No block is free."""
+
+    errno = errno.ENOSPC

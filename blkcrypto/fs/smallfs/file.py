@@ -5,8 +5,9 @@ sections 1.5, 5.4):
 
 - Opening a regular file needs its key, then checks its policy against its directory's.  Truncating needs it.
 - An open file works on after its key was removed.
-- Direct I/O goes past the page cache only through blk-crypto and in whole blocks; else it is buffered, except
-  where the filesystem refuses what its device could not take.
+- Direct I/O goes past the page cache only where blk-crypto encrypts, or nobody does, and only when position,
+  length and memory are whole blocks; else it is buffered, except where the filesystem refuses what its device
+  could not take.
 - Ranges cannot be collapsed or inserted: ciphertext is bound to its position.
 """
 
@@ -35,13 +36,12 @@ class OpenFile:
         """Up to ``length`` bytes from ``pos``; fewer at the end of the file."""
         size = self.mount.fs.block_size
         end = min(pos + length, self.inode.disk.size)
-        parts = []
-        while pos < end:
-            lblk, start = divmod(pos, size)
-            stop = min(size, start + end - pos)
-            parts.append(bytes(self.mount.blocks.page(self.inode, lblk)[start:stop]))
-            pos += stop - start
-        return b"".join(parts)
+        if pos >= end:
+            return b""
+        lblks = range(pos // size, -(-end // size))
+        self.mount.blocks.load(self.inode, lblks)
+        data = b"".join(self.inode.pages[lblk] for lblk in lblks)
+        return data[pos % size : pos % size + end - pos]
 
     def write(self, pos: int, data: bytes) -> int:
         """Write into the page cache; on disk after ``fsync``, or when something else writes back."""
@@ -61,46 +61,47 @@ class OpenFile:
         """Write back this file."""
         self.mount.blocks.write_back(self.inode)
 
-    def direct_read(self, pos: int, length: int) -> bytes:
-        """Read past the page cache where that is possible.
+    def direct_read(self, pos: int, length: int, address: int = 0) -> bytes:
+        """Read past the page cache where that is possible, to a buffer at ``address``.
 
         Raises:
             InvalidOffset: EINVAL.
         """
-        if not self._goes_direct(pos, length):
+        if not self._goes_direct(pos, length, address):
             return self.read(pos, length)
         self.fsync()
         size = self.mount.fs.block_size
-        data = self.mount.blocks.read_disk(self.inode, range(pos // size, (pos + length) // size))
+        lblks = range(pos // size, (pos + length) // size)
+        data = self.mount.blocks.read_direct(self.inode, lblks, address)
         return data[: max(0, min(length, self.inode.disk.size - pos))]
 
-    def direct_write(self, pos: int, data: bytes) -> int:
-        """Write past the page cache where that is possible.
+    def direct_write(self, pos: int, data: bytes, address: int = 0) -> int:
+        """Write past the page cache where that is possible, from a buffer at ``address``.
 
         Raises:
             InvalidOffset: EINVAL.
         """
         self.mount.want_write()
-        if not self._goes_direct(pos, len(data)):
+        if not self._goes_direct(pos, len(data), address):
             written = self.write(pos, data)
             self.fsync()
             return written
         self.fsync()
         first = pos // self.mount.fs.block_size
-        self.mount.blocks.write_disk(self.inode, first, data)
+        self.mount.blocks.write_direct(self.inode, first, data, address)
         for lblk in range(first, first + len(data) // self.mount.fs.block_size):
             self.inode.pages.pop(lblk, None)
         self.inode.disk.size = max(self.inode.disk.size, pos + len(data))
         return len(data)
 
-    def _goes_direct(self, pos: int, length: int) -> bool:
+    def _goes_direct(self, pos: int, length: int, address: int) -> bool:
         info = self.inode.info
         if info is not None and info.path is ContentsPath.FS_LAYER:
             return False
         refuses = info is None or self.mount.refuses_misaligned_dio
-        if refuses and (pos | length) % SECTOR_BYTES:
+        if refuses and (pos | length | address) % SECTOR_BYTES:
             raise InvalidOffset(f"direct I/O of {length} bytes at {pos} is not in whole sectors")
-        return not (pos | length) % self.mount.fs.block_size
+        return not (pos | length | address) % self.mount.fs.block_size
 
     def truncate(self, size: int) -> None:
         """Set the size; what is cut off is gone, what is added is a hole."""
@@ -155,11 +156,7 @@ class OpenFile:
             raise InvalidOffset("ranges move by whole blocks")
         self.mount.want_write()
         self.fsync()
-        first, blocks = pos // size, by // size
-        self.mount.blocks.unmap(self.inode, range(first, first - blocks))
-        moved = self.inode.disk.blocks.items()
-        self.inode.disk.blocks = {lblk + blocks * (lblk >= first): block for lblk, block in moved}
-        self.inode.pages.clear()
+        self.mount.blocks.shift(self.inode, pos // size, by // size)
         self.inode.disk.size += by
 
     def close(self) -> None:

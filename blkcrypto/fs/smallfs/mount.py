@@ -8,12 +8,11 @@ Rules (VFS inode cache as fs/crypto relies on it; reference fscrypt.md sections 
 - Dirty pages are written back with the cached key, present or not: nothing acknowledged is lost.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import numpy as np
 
-from blkcrypto.block.key import CryptoConfig
 from blkcrypto.fs.fscrypt.filesystem import FileSystem
 from blkcrypto.fs.fscrypt.inherit import InodeKind, InodePolicy, Unreadable
 from blkcrypto.fs.fscrypt.inode_crypto import CryptInfo, InodeCrypto
@@ -23,10 +22,10 @@ from blkcrypto.fs.fscrypt.policy import NONCE_BYTES, ContextUnrecognised, parse_
 from blkcrypto.fs.fscrypt.process_keys import ProcessKeyring
 from blkcrypto.fs.fscrypt.quota import KeyQuota
 from blkcrypto.fs.smallfs.blocks import FileBlocks
+from blkcrypto.fs.smallfs.device import BackingDevice
 from blkcrypto.fs.smallfs.disk import ROOT_INO, Disk
 from blkcrypto.fs.smallfs.errors import KeyRequired, ReadOnlyMount
 from blkcrypto.fs.smallfs.incore import Incore
-from blkcrypto.fs.smallfs.store import BlockStore
 
 # A call of the generator costs more than the bytes.
 _NONCES_AT_ONCE: Final = 64
@@ -38,15 +37,13 @@ class Mount:
     Args:
         disk: what to mount.
         fs: facts of the filesystem.
-        store: takes its blocks.
+        device: takes its bios, and says what it can encrypt.
         rng: for nonces.
         fs_name: ``ext4`` or ``f2fs``: the prefix of legacy keys.
         has_encryption: whether the filesystem has the feature.
         refuses_misaligned_dio: direct I/O not in whole sectors fails (f2fs); else it is buffered (ext4).
         has_ioctls: whether this type of filesystem knows encryption at all.
         read_only: the mount option.
-        devices: for every device, whether it or its fallback supports a config.
-        derive_sw_secret: the device's operation on wrapped keys, if it has one.
         missing: modes the kernel was built without.
         quota: the machine's keyrings quota.
     """
@@ -55,7 +52,7 @@ class Mount:
         self,
         disk: Disk,
         fs: FileSystem,
-        store: BlockStore,
+        device: BackingDevice,
         rng: np.random.Generator,
         *,
         fs_name: str = "ext4",
@@ -63,29 +60,34 @@ class Mount:
         has_ioctls: bool = True,
         refuses_misaligned_dio: bool = False,
         read_only: bool = False,
-        devices: Collection[Callable[[CryptoConfig], bool]] = (),
-        derive_sw_secret: Callable[[bytes], bytes] | None = None,
         missing: Collection[ModeNum] = (),
         quota: KeyQuota | None = None,
     ) -> None:
         self.disk = disk
         self.fs = fs
-        self.store = store
+        self.device = device
         self.has_encryption = has_encryption
         self.has_ioctls = has_ioctls
         self.refuses_misaligned_dio = refuses_misaligned_dio
         self.read_only = read_only
         self.process_keys = ProcessKeyring()
+        self.blocks = FileBlocks(disk, fs, device)
+        evict_key = self.blocks.evict_key
         self.keyring = FsKeyring(
-            fs, self, evict_key=store.evict_key, derive_sw_secret=derive_sw_secret, quota=quota
+            fs, self, evict_key=evict_key, derive_sw_secret=device.derive_sw_secret, quota=quota
         )
         self.crypto = InodeCrypto(
-            fs, fs_name, self.keyring, evict_key=store.evict_key, devices=devices, missing=missing
+            fs,
+            fs_name,
+            self.keyring,
+            start_using_key=device.start_using_key,
+            evict_key=evict_key,
+            devices=(device.config_supported,),
+            missing=missing,
         )
         self._rng = rng
         self._nonces: list[bytes] = []
         self._cache: dict[int, Incore] = {}
-        self.blocks = FileBlocks(disk, fs, store)
 
     def nonce(self) -> bytes:
         """16 random bytes."""
