@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.block.key import BlkCryptoKey, CryptoConfig
+from blkcrypto.fs.fscrypt.casefold import dirhash_key
 from blkcrypto.fs.fscrypt.derive import AnyMasterKey, check_master_key
 from blkcrypto.fs.fscrypt.filesystem import FileSystem
 from blkcrypto.fs.fscrypt.inherit import InodeKind
@@ -24,13 +25,14 @@ from blkcrypto.fs.fscrypt.key_args import KeySpecifier
 from blkcrypto.fs.fscrypt.key_entry import MasterKeyEntry
 from blkcrypto.fs.fscrypt.keyring import FsKeyring
 from blkcrypto.fs.fscrypt.keysetup import KeySetup
+from blkcrypto.fs.fscrypt.master_key import MasterKey
 from blkcrypto.fs.fscrypt.modes import FscryptMode, ModeNum
 from blkcrypto.fs.fscrypt.names import NameCipher
 from blkcrypto.fs.fscrypt.paths import ContentsPath, select_path
 from blkcrypto.fs.fscrypt.policy import Context, ContextUnrecognised, Policy, parse_context
 from blkcrypto.fs.fscrypt.process_keys import NoSuchKey, ProcessKeyring
 from blkcrypto.fs.fscrypt.v1_key import MasterKeyV1
-from blkcrypto.fs.fscrypt.validate import UnsupportedPolicy, check_supported
+from blkcrypto.fs.fscrypt.validate import CasefoldNeedsV2, UnsupportedPolicy, check_supported
 
 
 class AlgorithmMissing(BlkCryptoError):
@@ -50,6 +52,7 @@ class CryptInfo:
         setup: contents keys and DUNs, for a regular file.
         path: who encrypts the contents, for a regular file.
         names: cipher of a directory's names or a symlink's target.
+        dirhash_key: of a casefolded directory, 16 bytes that key the hashes of its names.
     """
 
     policy: Policy
@@ -58,6 +61,7 @@ class CryptInfo:
     setup: KeySetup | None = None
     path: ContentsPath | None = None
     names: NameCipher | None = None
+    dirhash_key: bytes | None = None
 
 
 class InodeCrypto:
@@ -121,7 +125,7 @@ class InodeCrypto:
         try:
             context = parse_context(stored)
             check_supported(context.policy, self._fs, casefolded=casefolded)
-            return self.new(ino, kind, context, process_keys=process_keys)
+            return self.new(ino, kind, context, casefolded=casefolded, process_keys=process_keys)
         except (ContextUnrecognised, UnsupportedPolicy, AlgorithmMissing):
             if allow_unsupported:
                 return None
@@ -132,9 +136,15 @@ class InodeCrypto:
             raise
 
     def new(
-        self, ino: int, kind: InodeKind, context: Context, *, process_keys: ProcessKeyring | None = None
+        self,
+        ino: int,
+        kind: InodeKind,
+        context: Context,
+        *,
+        casefolded: bool = False,
+        process_keys: ProcessKeyring | None = None,
     ) -> CryptInfo:
-        """Set up an inode, new or loaded, of a supported policy.
+        """Set up an inode, new or loaded, of a supported policy; arguments as ``load`` has them.
 
         Raises:
             NoSuchMasterKey, MasterKeyTooShort, NoSuchKey: ENOKEY.
@@ -154,6 +164,8 @@ class InodeCrypto:
             self._prepare_contents(info, ino, master_key)
         else:
             info.names = NameCipher(policy, master_key, self._fs, ino=ino, nonce=context.nonce)
+            if casefolded and isinstance(master_key, MasterKey):
+                info.dirhash_key = dirhash_key(master_key, context.nonce)
         if entry is not None:
             entry.unlock(ino)
         return info
@@ -169,6 +181,19 @@ class InodeCrypto:
             except BlkCryptoError:
                 setup.forget(ino)
                 raise
+
+    def start_casefolding(self, info: CryptInfo) -> None:
+        """An encrypted directory whose key is set up becomes casefolded: ``fscrypt_prepare_setflags()``.
+
+        Raises:
+            CasefoldNeedsV2: EINVAL.
+            NoSuchMasterKey: the key was removed, so no other can be derived from it (ENOKEY).
+        """
+        if info.policy.version == 1:
+            raise CasefoldNeedsV2("a directory with a v1 policy cannot be casefolded")
+        secret = self._keyring.entry_for(info.policy).secret
+        assert isinstance(secret, MasterKey), "v2 policies have such keys"
+        info.dirhash_key = dirhash_key(secret, info.nonce)
 
     def drop(self, ino: int, info: CryptInfo) -> None:
         """The inode leaves the cache; its I/O is over."""

@@ -7,13 +7,14 @@ from typing import Final
 
 from blkcrypto.fs.fscrypt.inherit import InodeKind
 from blkcrypto.fs.smallfs.allocator import BlockAllocator, NextFree
+from blkcrypto.fs.smallfs.directory import Directory
 
 ROOT_INO: Final = 2
 FIRST_INO: Final = 12
 
 
 class DiskInode:
-    """An inode.  Its dictionaries are made when they are first needed: there may be a million inodes.
+    """An inode.  Directory and map of blocks are made when first needed: there may be a million inodes.
 
     Attributes:
         ino: its number.
@@ -25,7 +26,7 @@ class DiskInode:
         size: of a file, bytes.
     """
 
-    __slots__ = ("_blocks", "_entries", "context", "ino", "kind", "nlink", "size", "symlink", "uid")
+    __slots__ = ("_blocks", "_directory", "context", "ino", "kind", "nlink", "size", "symlink", "uid")
 
     def __init__(self, ino: int, kind: InodeKind, uid: int = 0, nlink: int = 1) -> None:
         self.ino = ino
@@ -35,15 +36,25 @@ class DiskInode:
         self.context: bytes | None = None
         self.symlink = b""
         self.size = 0
-        self._entries: dict[bytes, int] | None = None
+        self._directory: Directory | None = None
         self._blocks: dict[int, int] | None = None
+
+    @property
+    def directory(self) -> Directory:
+        """Of a directory: what it holds."""
+        if self._directory is None:
+            self._directory = Directory()
+        return self._directory
 
     @property
     def entries(self) -> dict[bytes, int]:
         """Of a directory: name on disk to inode number, oldest first."""
-        if self._entries is None:
-            self._entries = {}
-        return self._entries
+        return self.directory.entries
+
+    @property
+    def is_casefolded(self) -> bool:
+        """Whether it is a directory that finds names without regard to case."""
+        return self._directory is not None and self._directory.casefolded
 
     @property
     def blocks(self) -> dict[int, int]:
@@ -59,7 +70,7 @@ class DiskInode:
     @property
     def is_empty(self) -> bool:
         """Whether a directory has no entries."""
-        return not self._entries
+        return self._directory is None or not self._directory.entries
 
 
 class Disk:

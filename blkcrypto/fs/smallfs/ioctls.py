@@ -71,7 +71,7 @@ def set_policy(file: OpenFile, policy_struct: bytes, caller: Caller = ROOT) -> N
         raise NoEntry("the directory was removed")
     if not inode.disk.is_empty:
         raise NotEmpty("a policy is set on an empty directory")
-    check_supported(policy, mount.fs)
+    check_supported(policy, mount.fs, casefolded=inode.disk.is_casefolded)
     _check_claim(mount, policy, caller)
     if inode.disk.ino == ROOT_INO:
         raise OperationNotPermitted("the root directory cannot be encrypted")
@@ -128,6 +128,31 @@ def get_nonce(file: OpenFile) -> bytes:
     if inode.disk.context is None:
         raise NoPolicy("the inode is not encrypted")
     return parse_context(inode.disk.context).nonce
+
+
+def set_casefold(file: OpenFile, caller: Caller = ROOT) -> None:
+    """``FS_IOC_SETFLAGS`` with ``FS_CASEFOLD_FL``: an empty directory shall disregard case.
+
+    Raises:
+        ReadOnlyMount, NotOwner, KeyRequired, CasefoldNeedsV2, NoSuchMasterKey, OperationNotSupported,
+        NotADirectory, NotEmpty: the first that holds, in this order.
+    """
+    inode, mount = file.inode, file.mount
+    mount.want_write()
+    if not caller.owns(inode.disk.uid):
+        raise NotOwner("only the owner may change an inode's flags")
+    if inode.disk.is_casefolded:
+        return
+    info = mount.require_key(inode)
+    if info is not None:
+        mount.crypto.start_casefolding(info)
+    if not mount.has_casefold:
+        raise OperationNotSupported("the filesystem's casefold feature is off")
+    if inode.disk.kind is not InodeKind.DIRECTORY:
+        raise NotADirectory("only directories are casefolded")
+    if not inode.disk.is_empty:
+        raise NotEmpty("only an empty directory can be made casefolded")
+    inode.disk.directory.casefolded = True
 
 
 def add_key(mount: Mount, arg: AddKeyArg, caller: Caller = ROOT) -> KeySpecifier:

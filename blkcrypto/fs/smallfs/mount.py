@@ -42,6 +42,8 @@ class Mount:
         fs_name: ``ext4`` or ``f2fs``: the prefix of legacy keys.
         has_encryption: whether the filesystem has the feature.
         refuses_misaligned_dio: direct I/O not in whole sectors fails (f2fs); else it is buffered (ext4).
+        has_casefold: whether directories may be casefolded.
+        strict_encoding: casefolded directories refuse names that are not UTF-8.
         has_ioctls: whether this type of filesystem knows encryption at all.
         read_only: the mount option.
         missing: modes the kernel was built without.
@@ -57,6 +59,8 @@ class Mount:
         *,
         fs_name: str = "ext4",
         has_encryption: bool = True,
+        has_casefold: bool = False,
+        strict_encoding: bool = False,
         has_ioctls: bool = True,
         refuses_misaligned_dio: bool = False,
         read_only: bool = False,
@@ -67,6 +71,8 @@ class Mount:
         self.fs = fs
         self.device = device
         self.has_encryption = has_encryption
+        self.has_casefold = has_casefold
+        self.strict_encoding = strict_encoding
         self.has_ioctls = has_ioctls
         self.refuses_misaligned_dio = refuses_misaligned_dio
         self.read_only = read_only
@@ -118,6 +124,7 @@ class Mount:
                 inode.disk.ino,
                 inode.disk.kind,
                 inode.disk.context,
+                casefolded=inode.disk.is_casefolded,
                 allow_unsupported=allow_unsupported,
                 process_keys=self.process_keys,
             )

@@ -6,6 +6,7 @@ Rules (fs/crypto/hooks.c, fname.c, as ext4 and f2fs call them; reference fscrypt
   those; any other name is not there.
 - Removing and examining work without the key.  What puts a name or an inode into an encrypted directory, or
   moves a name that was found without the key, does not.
+- A casefolded directory finds names without regard to case; so do those made in it, and names keep theirs.
 - New inodes inherit their directory's policy; those that exist must have it already.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 from blkcrypto.fs.fscrypt.caller import ROOT, Caller
 from blkcrypto.fs.fscrypt.inherit import InodeKind, check_found, check_move
+from blkcrypto.fs.fscrypt.inode_crypto import CryptInfo
 from blkcrypto.fs.fscrypt.names import (
     NAME_MAX,
     NameTooLong,
@@ -22,6 +24,8 @@ from blkcrypto.fs.fscrypt.names import (
 )
 from blkcrypto.fs.fscrypt.nokey import NokeyName, NoSuchNokeyName, decode_nokey_name
 from blkcrypto.fs.fscrypt.policy import Context
+from blkcrypto.fs.smallfs.casefold import check_strict, find_folded, name_hashes
+from blkcrypto.fs.smallfs.directory import Hashes
 from blkcrypto.fs.smallfs.errors import (
     BadDirectoryEntry,
     EntryExists,
@@ -49,6 +53,7 @@ class Found:
         disk_name: as it is, or would be, stored; None when it was looked up without the key and is not there.
         inode: what has the name; None when nothing does.
         nokey: the directory was searched without its key: ``fscrypt_is_nokey_name()``.
+        hashes: in a casefolded directory, of the name.
     """
 
     parents: tuple[Incore, ...]
@@ -56,6 +61,7 @@ class Found:
     disk_name: bytes | None
     inode: Incore | None
     nokey: bool
+    hashes: Hashes | None = None
 
     @property
     def directory(self) -> Incore:
@@ -90,20 +96,33 @@ def _lookup_in(mount: Mount, parents: tuple[Incore, ...], name: bytes) -> Found:
     directory = parents[-1]
     if len(name) > NAME_MAX:
         raise NameTooLong(f"a name of {len(name)} bytes: at most {NAME_MAX}")
+    if directory.disk.is_casefolded and mount.strict_encoding:
+        check_strict(name)
+    found = Found(parents, name, None, None, nokey=False)
     info = mount.info(directory, allow_unsupported=True)
-    nokey = info is None and directory.disk.context is not None
-    disk_name: bytes | None
-    if nokey:
-        disk_name = _find_nokey(directory, name)
+    if info is None and directory.disk.context is not None:
+        found.nokey = True
+        stored = _find_nokey(directory, name)
     else:
-        disk_name = name if info is None or info.names is None else info.names.encrypt(name)
-    ino = None if disk_name is None else directory.disk.entries.get(disk_name)
+        stored = found.disk_name = _disk_name(directory, info, found)
+    ino = None if stored is None else directory.disk.entries.get(stored)
     if ino is None:
-        return Found(parents, name, None if nokey else disk_name, None, nokey)
-    inode = mount.inode(ino)
-    if inode.disk.kind in (InodeKind.DIRECTORY, InodeKind.SYMLINK):
-        check_found(mount.policy_of(directory), mount.policy_of(inode), inode.disk.kind)
-    return Found(parents, name, disk_name, inode, nokey)
+        return found
+    found.disk_name, found.inode = stored, mount.inode(ino)
+    kind = found.inode.disk.kind
+    if kind in (InodeKind.DIRECTORY, InodeKind.SYMLINK):
+        check_found(mount.policy_of(directory), mount.policy_of(found.inode), kind)
+    return found
+
+
+def _disk_name(directory: Incore, info: CryptInfo | None, found: Found) -> bytes:
+    """The name on disk that ``found`` matches, or would get."""
+    if directory.disk.is_casefolded:
+        found.hashes = name_hashes(info, found.name)
+        stored = find_folded(directory.disk.directory, info, found.name, found.hashes)
+        if stored is not None:
+            return stored
+    return found.name if info is None or info.names is None else info.names.encrypt(found.name)
 
 
 def _find_nokey(directory: Incore, name: bytes) -> bytes | None:
@@ -138,10 +157,18 @@ def new_inode(mount: Mount, directory: Incore, kind: InodeKind, caller: Caller) 
     mount.want_write()
     parent = mount.require_key(directory)
     inode = mount.inode(mount.disk.new_inode(kind, caller.fsuid).ino)
+    if kind is InodeKind.DIRECTORY and directory.disk.is_casefolded:
+        inode.disk.directory.casefolded = True
     if parent is not None and can_be_encrypted(kind):
         context = Context(parent.policy, mount.nonce())
         try:
-            inode.info = mount.crypto.new(inode.disk.ino, kind, context, process_keys=mount.process_keys)
+            inode.info = mount.crypto.new(
+                inode.disk.ino,
+                kind,
+                context,
+                casefolded=inode.disk.is_casefolded,
+                process_keys=mount.process_keys,
+            )
         except Exception:
             inode.disk.nlink = 0
             mount.forget_if_unused(inode)
@@ -154,7 +181,7 @@ def _add(mount: Mount, found: Found, inode: Incore) -> None:
     """Enter ``inode`` under a name that is free; a directory without its key takes no new names."""
     if found.disk_name is None:
         raise KeyRequired("a new name needs the directory's key")
-    found.directory.disk.entries[found.disk_name] = inode.disk.ino
+    found.directory.disk.directory.put(found.disk_name, inode.disk.ino, found.hashes)
 
 
 def _free_name(mount: Mount, path: str) -> Found:
@@ -231,7 +258,8 @@ def readdir(mount: Mount, path: str) -> list[bytes]:
     if inode.disk.context is None:
         return list(inode.disk.entries)
     if info is None or info.names is None:
-        return [NokeyName.of(name).encode().encode() for name in inode.disk.entries]
+        hashes = inode.disk.directory.hashes
+        return [NokeyName.of(name, *hashes.get(name, ())).encode().encode() for name in inode.disk.entries]
     names = [info.names.decrypt(name) for name in inode.disk.entries]
     if any(not name or b"/" in name for name in names):
         raise BadDirectoryEntry("a decrypted name is empty or holds a slash")
@@ -286,6 +314,6 @@ def remove_entry(mount: Mount, found: Found) -> None:
     """Take ``found``'s name away from its inode, which goes with its last one."""
     if found.inode is None or found.disk_name is None:
         return
-    del found.directory.disk.entries[found.disk_name]
+    found.directory.disk.directory.remove(found.disk_name)
     found.inode.disk.nlink -= 1
     mount.forget_if_unused(found.inode)

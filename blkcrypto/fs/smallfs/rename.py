@@ -89,15 +89,15 @@ def _move(mount: Mount, source: Found, target: Found, flags: RenameFlags) -> Non
     if source.inode is target.inode:
         return
     if flags & RenameFlags.EXCHANGE and target.inode is not None:
-        source.directory.disk.entries[source.disk_name] = target.inode.disk.ino
-        target.directory.disk.entries[target.disk_name] = source.inode.disk.ino
+        source.directory.disk.directory.put(source.disk_name, target.inode.disk.ino)
+        target.directory.disk.directory.put(target.disk_name, source.inode.disk.ino)
         return
     whiteout = None
     if flags & RenameFlags.WHITEOUT:
         whiteout = new_inode(mount, source.directory, InodeKind.SPECIAL, ROOT)
     if target.inode is not None:
         remove_entry(mount, target)
-    del source.directory.disk.entries[source.disk_name]
-    target.directory.disk.entries[target.disk_name] = source.inode.disk.ino
+    source.directory.disk.directory.remove(source.disk_name)
+    target.directory.disk.directory.put(target.disk_name, source.inode.disk.ino, target.hashes)
     if whiteout is not None:
-        source.directory.disk.entries[source.disk_name] = whiteout.disk.ino
+        source.directory.disk.directory.put(source.disk_name, whiteout.disk.ino, source.hashes)
