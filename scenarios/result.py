@@ -106,6 +106,11 @@ class CpuResult:
     submit_ns: int
     program_ns: int
 
+    @property
+    def total_ns(self) -> int:
+        """Of all causes."""
+        return self.crypto_ns + self.setkey_ns + self.submit_ns + self.program_ns
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:

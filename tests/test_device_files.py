@@ -17,6 +17,9 @@ DEVICES = shipped_devices()
 RAW, WRAPPED = "raw", "hw-wrapped"
 STRUCTURE = {
     "ufs21-std": (31, 32, 8, 0x1200, (RAW,), False),
+    "ufs21-1tb": (31, 32, 8, 0x1200, (RAW,), False),
+    "ufs30-std": (31, 32, 8, 0x1200, (RAW,), False),
+    "ufs30-phone": (31, 32, 8, 0x1200, (RAW,), False),
     "ufs31-mediatek": (31, 32, 8, 0x1200, (RAW,), False),
     "ufs31-unisoc": (31, 32, 8, 0x1200, (RAW,), False),
     "ufs40-mcq": (63, 32, 8, 0x1200, (RAW,), False),

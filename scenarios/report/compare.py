@@ -8,12 +8,14 @@ from rich.text import Text
 
 from blkcrypto.base.units import format_duration
 from scenarios.compare import Point
-from scenarios.overrides import SHORTCUTS
+from scenarios.report.compare_rows import print_rows, short_name
 from scenarios.report.console import new_table, print_table, trimmed
 from scenarios.result import STAGES, RunResult
 
 # With the column of labels, as many as fit 80 columns.
 _COLUMNS = 4
+# More than this many side by side is for no eye to follow.
+_MOST_COLUMNS = 12
 _PERCENTILES = (50.0, 99.0, 99.9)
 
 
@@ -27,6 +29,9 @@ def _print_compare(console: Console, points: Sequence[Point]) -> None:
     ran = [(point, point.result) for point in points if point.result is not None]
     base = ran[0]
     console.print(Text(base[1].question, style="bold"))
+    if len(points) > _MOST_COLUMNS:
+        print_rows(console, points)
+        return
     for sentence in answers(ran):
         console.print(Text(sentence))
     # The first run heads every table, so that each shows what its differences are from.
@@ -118,10 +123,7 @@ def _print_stages(console: Console, shown: Sequence[tuple[Point, RunResult]]) ->
 
 def label(point: Point, separator: str) -> str:
     """``keyslots 8, engine inline``: a key's short form, or its last part."""
-    names = {full: short for short, full in SHORTCUTS.items()}
-    return separator.join(
-        f"{names.get(key, key.rpartition('.')[2])} {value}" for key, value in point.labels.items()
-    )
+    return separator.join(f"{short_name(key)} {value}" for key, value in point.labels.items())
 
 
 def stage_mean(result: RunResult, stage: str) -> float:
@@ -147,5 +149,4 @@ def _hits(result: RunResult) -> str:
 
 def cpu_ns(result: RunResult) -> int:
     """CPU time of all causes."""
-    cpu = result.cpu
-    return cpu.crypto_ns + cpu.setkey_ns + cpu.submit_ns + cpu.program_ns
+    return result.cpu.total_ns
