@@ -24,6 +24,7 @@ from scenarios.commands.faults import faults_command
 from scenarios.commands.image import image
 from scenarios.commands.init import init
 from scenarios.commands.key import key
+from scenarios.commands.list import list_command
 from scenarios.commands.sweep import sweep_command
 from scenarios.commands.threat import threat
 
@@ -303,24 +304,6 @@ def compare_command(
     return _status([point.result for point in points if point.result is not None])
 
 
-@cli.command("list")
-@click.argument("what", type=click.Choice(["devices", "designs", "scenarios", "formats"]))
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def list_command(what: str, as_json: bool) -> None:
-    """List what there is by name."""
-    from scenarios.listing import list_rows
-
-    rows = list_rows(what)
-    if as_json:
-        import json
-
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    width = max(len(row["name"]) for row in rows)
-    for row in rows:
-        click.echo(f"{row['name']:{width}}  {row['summary']}")
-
-
 @cli.command("selftest")
 @click.option("--golden", metavar="DIR", required=True, help="Directory of golden data.")
 @click.option("--quiet", "-q", is_flag=True, help="Only the counts.")
@@ -348,6 +331,7 @@ cli.add_command(curve_command)
 cli.add_command(faults_command)
 cli.add_command(image)
 cli.add_command(key)
+cli.add_command(list_command)
 cli.add_command(sweep_command)
 cli.add_command(threat)
 

@@ -1,6 +1,12 @@
 """What there is by name: devices, designs, scenarios, trace formats."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from scenarios.figures import unit
+
+if TYPE_CHECKING:
+    from hwmodel.device import Device
 
 Row = dict[str, str]
 
@@ -38,3 +44,23 @@ def _formats() -> Iterator[Row]:
 
     for row in FORMATS.values():
         yield {"name": row.name, "summary": row.description, "units": row.units, "source": row.source}
+
+
+def device_object(device: "Device") -> dict[str, object]:
+    """A device for programs: every figure with its value, unit and source."""
+    slots = device.keyslots
+    return {
+        "name": device.name,
+        "summary": device.summary,
+        "key_types": list(slots.key_types) if slots is not None else [],
+        "figures": [
+            {
+                "name": name,
+                "value": figure.value,
+                "unit": unit(name),
+                "source": figure.source,
+                "assumption": figure.is_assumption,
+            }
+            for name, figure in device.figures()
+        ],
+    }

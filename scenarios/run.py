@@ -6,9 +6,8 @@ from contextlib import closing
 
 import blkcrypto
 from blkcrypto.base.errors import BadInput
-from blkcrypto.base.units import format_duration, format_size
-from hwmodel.device import Figure
 from scenarios.build import Model, build
+from scenarios.figures import shown
 from scenarios.records import RecordSink
 from scenarios.result import CpuResult, KeyslotResult, RunResult
 from scenarios.schema import Scenario
@@ -209,7 +208,7 @@ def assumptions(scenario: Scenario) -> Iterable[str]:
     unused = _unused(scenario)
     for name, figure in scenario.device.figures():
         if figure.is_assumption and name not in unused and name.partition(".")[0] not in unused:
-            yield f"{name} = {_shown(name, figure)} ({figure.source})"
+            yield f"{name} = {shown(name, figure.value)} ({figure.source})"
 
 
 def _unused(scenario: Scenario) -> set[str]:
@@ -229,13 +228,3 @@ def _unused(scenario: Scenario) -> set[str]:
     else:
         unused |= {"keywrap", "keyslots.program_hw_wrapped_ns"}
     return unused
-
-
-def _shown(name: str, figure: Figure) -> str:
-    if name.endswith("_ns"):
-        return format_duration(figure.value)
-    if name.endswith("_bytes"):
-        return format_size(figure.value)
-    if name.endswith("_per_s"):
-        return f"{figure.value / 1e6:g} MB/s"
-    return str(figure.value)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -127,8 +128,27 @@ def test_a_comparison_prints_a_table(blkcrypto: Run) -> None:
 def test_lists_have_every_name_in_text_and_json(blkcrypto: Run, what: str, names: tuple[str, ...]) -> None:
     _, text, _ = blkcrypto("list", what)
     _, data, _ = blkcrypto("list", what, "--json")
-    assert set(names) <= {line.split()[0] for line in text.splitlines()}
+    assert set(names) <= {line.split()[0] for line in text.splitlines() if line}
     assert set(names) <= {row["name"] for row in json.loads(data)}
+
+
+def test_a_device_is_shown_with_the_unit_and_the_source_of_every_figure(blkcrypto: Run) -> None:
+    _, text, _ = blkcrypto("list", "devices", "tensor-kdn")
+    _, data, _ = blkcrypto("list", "devices", "tensor-kdn", "--json")
+    (shown,) = json.loads(data)
+    figures = {each["name"]: each for each in shown["figures"]}
+    poll = figures["keyslots.drain_poll_ns"]
+    assert (poll["value"], poll["unit"], poll["assumption"]) == (20_000_000, "ns", False)
+    assert "drain_poll_ns = 20 ms" in text
+    assert all(figure["source"] and figure["source"] in text for figure in figures.values())
+
+
+def test_a_device_file_of_ones_own_is_shown_the_same_way(blkcrypto: Run, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    shipped = files("hwmodel").joinpath("devices", "none.toml").read_text(encoding="utf-8")
+    own.write_text(shipped.replace('name = "none"', 'name = "mine"'))
+    status, data, _ = blkcrypto("list", "devices", str(own), "--json")
+    assert (status, json.loads(data)[0]["name"]) == (0, "mine")
 
 
 @pytest.mark.parametrize(
@@ -203,6 +223,8 @@ MISTAKES = [
     (["compare", "keyslot-contention", "--vary", "keyslots=8,x"], "expected a whole number"),
     (["compare", "mm1", "--vary", "seed=1", "--vary", "seed=2"], "twice"),
     (["list", "device"], "devices"),
+    (["list", "devices", "ufs31-ice"], "did you mean 'ufs31-ice-raw'"),
+    (["list", "designs", "none"], "only devices"),
     (["selftest", "--golden", "/none"], "/none"),
 ]
 
