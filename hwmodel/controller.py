@@ -27,14 +27,14 @@ from hwmodel.faultplan import FaultPlan
 from hwmodel.faults import Injector
 from hwmodel.host import Cpus
 from hwmodel.keyslots import Keyslots
-from hwmodel.media import Media
 from hwmodel.plane import DataPlane
 from hwmodel.power import Power
 from hwmodel.quiesce import Quiesce
 from hwmodel.request import READ, RECORD_WIDTH, STAGE_FIELDS, WRITE, Request, Then
 from hwmodel.software import SoftwareCrypto
 from hwmodel.staging import PAGE_BYTES, Staging
-from hwmodel.writecache import CachedMedia
+from hwmodel.writecache import IsFua, Medium
+from hwmodel.writecache import medium as new_medium
 
 Where = Literal["inline", "fallback", "fs-layer"]
 SchedulerName = Literal["none", "mq-deadline"]
@@ -60,6 +60,8 @@ class Machine:
         max_in_flight: bios in the system; beyond it an open loop's arrivals wait, and are counted as late.
         plane: what moves the bytes; None for timing only.
         faults: what goes wrong, and when; ``fault_rng`` draws what is left to chance.
+        is_fua: which rows are FUA writes; None for none.
+        medium: takes the place of the device's own.
 
     Attributes:
         injector: makes the faults; None when nothing goes wrong.
@@ -84,6 +86,8 @@ class Machine:
         plane: DataPlane | None = None,
         faults: FaultPlan | None = None,
         fault_rng: np.random.Generator | None = None,
+        is_fua: IsFua | None = None,
+        medium: Medium | None = None,
     ) -> None:
         self.clock = Clock()
         self.cpus = Cpus(self.clock, device.host.cpus.value)
@@ -92,6 +96,7 @@ class Machine:
         self._where: Where = where
         self._keys = keys
         self._plane = plane
+        self._is_fua = is_fua
         self._records = records
         self._recorded = array("q")
         self._pool: list[Request] = []
@@ -100,9 +105,7 @@ class Machine:
         self._max_in_flight = max_in_flight
         self._helpers = 0  # parts of split bios and carriers of merged ones, now
         self._room: list[None] | None = None
-        self._media: Media | CachedMedia = (
-            CachedMedia(device.media, rng) if device.media.cache_bytes.value else Media(device.media, rng)
-        )
+        self._media = medium if medium is not None else new_medium(device.media, rng, is_fua)
         self._path = data_path(device.controller, device.engine)
         self._submit_cost_ns = device.host.submit_ns.value
         self._unit_bytes = unit_bytes
@@ -155,6 +158,7 @@ class Machine:
             now=lambda: self.clock.now,
             encrypted_below=self._where == "inline",
             freed=self._merged_away,
+            is_fua=self._is_fua,
         )
 
     def _use_inline_hardware(self, device: Device) -> None:

@@ -84,6 +84,7 @@ class VerifyingPlane:
         cipher_of: the cipher that a key in the hardware gives; called once per key.
         corruptions: what to damage, and when.
         batch_bytes: how much waits at most; 0 processes each bio at once.
+        is_fua: which rows are FUA writes; None for none.
     """
 
     def __init__(
@@ -94,7 +95,9 @@ class VerifyingPlane:
         cipher_of: Callable[[BlkCryptoKey], UnitCipher],
         corruptions: Iterable[Corruption] = (),
         batch_bytes: int = BATCH_BYTES,
+        is_fua: Callable[[int], bool] | None = None,
     ) -> None:
+        self._is_fua = is_fua
         self.medium = Medium(unit_bytes)
         self.verified = Verified()
         self._unit_bytes = unit_bytes
@@ -134,12 +137,23 @@ class VerifyingPlane:
             return
         if request.op == ReqOp.READ or request.op == ReqOp.WRITE:
             self._queue(run)
+            if run.write and self._volatile is not None and self._is_fua is not None:
+                self._force(run, request.row)
         elif request.op != ReqOp.FLUSH:
             self.process()
             self._discard(run)
         elif self._volatile is not None:
             self.process()
             self._volatile.flushed(submitted_ns=request.arrived, began_ns=request.mark)
+
+    def _force(self, run: _Run, row: int) -> None:
+        """A FUA write survives from here on."""
+        assert self._volatile is not None
+        assert self._is_fua is not None
+        if self._is_fua(row):
+            self.process()
+            for unit in range(run.unit, run.unit + run.count):
+                self._volatile.forced(unit)
 
     def _run(self, request: Request, key: BlkCryptoKey | None) -> _Run:
         first = (request.sector << SECTOR_SHIFT) // self._unit_bytes

@@ -13,6 +13,7 @@ import msgspec
 
 ServiceShape = Literal["deterministic", "exponential", "empirical"]
 Placement = Literal["striped", "any"]
+Programs = Literal["in-order", "yield", "suspend"]
 
 
 class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -162,6 +163,10 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         capacity_bytes: size of the device.
         cache_bytes: write cache; 0 for none.
         cache_write_ns: accepting a write into the cache.
+        programs: how reads get past the cache's writing in the background: ``in-order``, not at all;
+            ``yield``, they wait for the program in progress only; ``suspend``, not even for that.
+        suspend_ns: with ``suspend``, from a read's arrival until the program is out of its way.
+        fua: a FUA write waits for its own data only; without it Linux sends a FLUSH after the write.
         shape: distribution of a piece's service time around its mean.
         read_quantiles, write_quantiles, flush_quantiles: with the shape ``empirical``, how the fixed part is
             distributed, which ``read_ns``, ``write_ns``, ``flush_ns`` are then the mean of; an operation
@@ -180,6 +185,9 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     capacity_bytes: Figure
     cache_bytes: Figure = Figure(0, "no write cache")
     cache_write_ns: Figure = Figure(0, "no write cache")
+    programs: Programs = "in-order"
+    suspend_ns: Figure = Figure(0, "programs are not suspended")
+    fua: bool = True
     shape: ServiceShape = "deterministic"
     placement: Placement = "striped"
     read_quantiles: Quantiles | None = None
@@ -191,6 +199,10 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             self.read_quantiles or self.write_quantiles or self.flush_quantiles
         ):
             raise ValueError('shape = "empirical" needs read_quantiles, write_quantiles or flush_quantiles')
+        if self.programs != "in-order" and (not self.cache_bytes.value or self.placement == "any"):
+            raise ValueError(
+                f'programs = "{self.programs}" needs a write cache (media.cache) and placement = "striped"'
+            )
 
 
 class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -5,6 +5,7 @@ Because units serve in arrival order and a piece's service time is known when it
 known then too: ``max(now, unit free) + service``.  No event is needed until the request is done.
 """
 
+from collections.abc import Callable
 from heapq import heapreplace
 from typing import Final
 
@@ -107,6 +108,12 @@ class EmpiricalTimes:
         return known + draws.pop()
 
 
+def service_times(facts: MediaFacts, rng: np.random.Generator) -> Callable[[int, int], int]:
+    """What the next piece takes, by operation and bytes."""
+    times = EmpiricalTimes(facts, rng) if facts.shape == "empirical" else ServiceTimes(facts, rng)
+    return times.draw_ns
+
+
 class Media:
     """The units and when each is free."""
 
@@ -117,8 +124,7 @@ class Media:
         self._stripe = facts.stripe_bytes.value
         self._any = facts.placement == "any"
         self._free = [0] * self.units
-        times = EmpiricalTimes(facts, rng) if facts.shape == "empirical" else ServiceTimes(facts, rng)
-        self._draw_ns = self._normal_ns = times.draw_ns
+        self._draw_ns = self._normal_ns = service_times(facts, rng)
 
     def reset(self, now: int) -> None:
         """Give up what is served: every unit is free."""

@@ -3,7 +3,7 @@
 Two views are kept apart, and compared after every cut.  The device knows which writes it has finished and
 when it began each FLUSH; a FLUSH it has finished made every write durable that it had finished before it
 began that FLUSH.  The host knows which bios were complete before it submitted a FLUSH; when that FLUSH is
-complete, they were promised to survive.
+complete, they were promised to survive.  A FUA write is promised to by its own completion.
 
 Of each data unit that is not durable the cut keeps any content it had since, or a piece of one and the rest
 of another, cut where the medium writes as a whole.  Nothing is promised of a write in flight either way.
@@ -100,6 +100,13 @@ class VolatileWrites:
         self._cached.pop(unit, None)
         self._acknowledged.pop(unit, None)
         self._promised.pop(unit, None)
+
+    def forced(self, unit: int) -> None:
+        """The unit's newest write was FUA: it is durable, and promised to be, now that it is done."""
+        self._cached.pop(unit, None)
+        writes = self._acknowledged.pop(unit, None)
+        if writes:
+            self._promised[unit] = writes[-1][1]
 
     def flushed(self, *, submitted_ns: int, began_ns: int) -> None:
         """A FLUSH is done that the host submitted and the device began at these times."""

@@ -8,7 +8,7 @@ neither tag nor keyslot and completes with the request that took it.
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, cast
 
-from blkcrypto.block.bio import Bio
+from blkcrypto.block.bio import Bio, ReqFlags
 from blkcrypto.block.bvec import BioVec
 from blkcrypto.block.crypt_ctx import BioCryptCtx
 from blkcrypto.block.limits import QueueLimits
@@ -33,6 +33,7 @@ class Staging:
         now: the clock, for deadlines.
         encrypted_below: the block layer sees key and DUN; otherwise software encrypted the bio before.
         freed: called with a request that was merged into its neighbour: its tag and keyslot are free.
+        is_fua: which rows are FUA writes, which never merge.
     """
 
     def __init__(
@@ -42,10 +43,12 @@ class Staging:
         now: Callable[[], int],
         encrypted_below: bool,
         freed: Callable[[Request], None],
+        is_fua: Callable[[int], bool] | None = None,
     ) -> None:
         self.merges = 0
         self._encrypted_below = encrypted_below
         self._freed = freed
+        self._is_fua = is_fua
         self._scheduler = MqDeadline(limits, self._dropped, now)
         self._holders: dict[BlockRequest, Request] = {}
 
@@ -58,6 +61,8 @@ class Staging:
             [BioVec(0, request.nbytes)] if request.nbytes else (),
         )
         bio.private = request
+        if self._is_fua is not None and request.op == ReqOp.WRITE and self._is_fua(request.row):
+            bio.flags |= ReqFlags.FUA
         if request.key is not None and self._encrypted_below:
             bio.crypt_ctx = BioCryptCtx(request.key, request.dun)
         return bio

@@ -1,34 +1,70 @@
 """A write cache in front of the flash.
 
-A write is done when it is in the cache.  From there it goes to the flash at once, in the background, and
-keeps its room until it has arrived; a write that finds no room waits, and later ones wait behind it.  A write
-larger than the cache passes it.  FLUSH waits for everything accepted before it.  Reads go to the flash, which
-writing in the background keeps busy.
+A write is done when it is in the cache.  From there it goes to the flash in the background and keeps its
+room until it has arrived; a write that finds no room waits, and later ones wait behind it.  A write larger
+than the cache passes it.  FLUSH waits for everything accepted before it.  A FUA write is done when it is on
+the flash itself; a device without FUA is sent a FLUSH after the write instead, as Linux does.  Reads go to
+the flash, where ``hwmodel.background`` says how they get past the programs.
+
+Source: Documentation/block/writeback_cache_control.rst.
 """
 
+from collections.abc import Callable
 from heapq import heappop, heappush
+from typing import Protocol
 
 import numpy as np
 
 from blkcrypto.block.op import ReqOp
+from hwmodel.background import Background, InOrder, Yielding
 from hwmodel.device import Media as MediaFacts
 from hwmodel.media import Media
 from hwmodel.request import WRITE, Request
 
 _FLUSH = int(ReqOp.FLUSH)
 
+IsFua = Callable[[int], bool]
+"""Whether the bio of a row is a FUA write."""
+
+
+class Medium(Protocol):
+    """What a controller needs of its storage: a time for every request, and what faults do to it."""
+
+    def serve(self, request: Request, now: int) -> int:
+        """Reserve what ``request`` needs; when it is done.  Sets its ``device_queue`` and ``media``."""
+
+    def reset(self, now: int) -> None:
+        """Give up what is served."""
+
+    def power_off(self, now: int) -> None:
+        """After a boot all is idle."""
+
+    def slow_down(self, percent: int) -> None:
+        """From here on take ``percent`` of the normal time."""
+
+
+def medium(facts: MediaFacts, rng: np.random.Generator, is_fua: IsFua | None = None) -> Medium:
+    """The storage that a device's facts describe."""
+    # Without a volatile cache Linux drops FUA: every write is on the flash when it is done.
+    return CachedMedia(facts, rng, is_fua) if facts.cache_bytes.value else Media(facts, rng)
+
 
 class CachedMedia:
-    """The units behind a cache; to its user it is a ``Media``."""
+    """The units behind a cache."""
 
-    def __init__(self, facts: MediaFacts, rng: np.random.Generator) -> None:
-        self._flash = Media(facts, rng)
+    def __init__(self, facts: MediaFacts, rng: np.random.Generator, is_fua: IsFua | None = None) -> None:
+        behind = InOrder if facts.programs == "in-order" else Yielding
+        self._flash: Background = behind(facts, rng, self._on_flash)
+        self._is_fua = is_fua
+        self._has_fua = facts.fua
         self._capacity = facts.cache_bytes.value
         self._write_ns = facts.cache_write_ns.value
         self._flush_ns = facts.flush_ns.value
         self._used = 0
-        self._draining: list[tuple[int, int]] = []  # (when it is on the flash, bytes)
-        self._drained_at = 0  # when everything accepted so far is on the flash
+        self._draining: list[
+            tuple[int, int]
+        ] = []  # (when it is on the flash, bytes), of those it is certain of
+        self._drained_at = 0  # when all of these are on the flash
         self._accepted_at = 0
 
     def serve(self, request: Request, now: int) -> int:
@@ -39,33 +75,51 @@ class CachedMedia:
         if request.op == WRITE:
             return self._write(request, now)
         if request.op == _FLUSH:
-            begins = max(now, self._drained_at)
+            begins = max(now, self._all_on_flash(now))
             request.device_queue += begins - now
             request.media = self._flush_ns
             return begins + self._flush_ns
-        return self._flash.serve(request, now)
+        return self._flash.read(request, now)
+
+    def _all_on_flash(self, now: int) -> int:
+        self._flash.settle(now)
+        while self._flash.hurry():
+            pass
+        return self._drained_at
 
     def _write(self, request: Request, now: int) -> int:
-        nbytes, waited = request.nbytes, request.device_queue
+        nbytes = request.nbytes
         accepted = self._room_for(min(nbytes, self._capacity), max(now, self._accepted_at))
         self._accepted_at = accepted
-        drained = self._flash.serve(request, accepted)
-        self._drained_at = max(self._drained_at, drained)
         self._used += min(nbytes, self._capacity)
-        heappush(self._draining, (drained, min(nbytes, self._capacity)))
-        done = accepted + self._write_ns if nbytes <= self._capacity else drained
-        request.device_queue = waited + accepted - now
+        done = accepted + self._write_ns
+        forced = self._is_fua is not None and self._is_fua(request.row)
+        if nbytes > self._capacity or (forced and self._has_fua):
+            done = max(self._flash.program_now(request, accepted), done if forced else 0)
+        else:
+            self._flash.program(request, accepted)
+        if forced and not self._has_fua:
+            done = max(done, self._all_on_flash(accepted)) + self._flush_ns
+        request.device_queue += accepted - now
         request.media = done - accepted
         return done
+
+    def _on_flash(self, when: int, nbytes: int) -> None:
+        """A write will be on the flash at ``when``, whatever comes."""
+        self._drained_at = max(self._drained_at, when)
+        heappush(self._draining, (when, min(nbytes, self._capacity)))
 
     def _room_for(self, nbytes: int, now: int) -> int:
         """From when on ``nbytes`` fit."""
         draining = self._draining
-        while draining and (draining[0][0] <= now or self._used + nbytes > self._capacity):
-            when, freed = heappop(draining)
-            self._used -= freed
-            now = max(now, when)
-        return now
+        self._flash.settle(now)
+        while True:
+            while draining and (draining[0][0] <= now or self._used + nbytes > self._capacity):
+                when, freed = heappop(draining)
+                self._used -= freed
+                now = max(now, when)
+            if self._used + nbytes <= self._capacity or not self._flash.hurry():
+                return now
 
     def reset(self, now: int) -> None:
         """Commands are given up; what is in the cache stays and is on the flash when it would have been."""
@@ -74,7 +128,7 @@ class CachedMedia:
 
     def power_off(self, now: int) -> None:
         """The cache is empty."""
-        self._flash.reset(now)
+        self._flash.power_off(now)
         self._draining.clear()
         self._used = 0
         self._drained_at = self._accepted_at = now

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.era import kernel_profile
 from blkcrypto.block.key import BlkCryptoKey, KeyType
@@ -11,15 +13,18 @@ from blkcrypto.crypto.cipher import new_cipher
 from hwmodel.clock import Row
 from hwmodel.controller import Machine
 from hwmodel.dataplane import Corruption, UnitCipher, VerifyingPlane
+from hwmodel.device import Device, Figure
 from hwmodel.keywrap import KeyWrapUnit
+from hwmodel.recordedmedia import RecordedMedia
 from scenarios.filekeys import FileKeys
+from scenarios.fua import fua_rows
 from scenarios.keyed import KeyedBatch
 from scenarios.layout import Layout, PlacedBatch
 from scenarios.measure import Measure
 from scenarios.records import Records
 from scenarios.schema import Scenario
 from scenarios.streams import stream
-from scenarios.traces.batch import TraceBatch
+from scenarios.traces.batch import RecordedBatch, TraceBatch
 
 _MODE = "AES-256-XTS"
 
@@ -34,6 +39,7 @@ class Model:
     plane: VerifyingPlane | None
     measure: Measure
     machine: Machine
+    recorded: RecordedMedia | None = None
     rows_read: int = 0
     bios_made: int = 0
 
@@ -45,6 +51,9 @@ class Model:
         scale = self.scenario.run.time_scale
         for batch in batches:
             placed = self.layout.place(batch, unit)
+            if self.recorded is not None:
+                assert isinstance(batch, RecordedBatch)
+                self.recorded.append(batch.latency_ns[placed.row])
             self.rows_read += len(batch)
             yield from self._machine_rows(placed, unit, scale)
             if progress is not None:
@@ -83,6 +92,10 @@ def build(
     """
     seed = scenario.run.seed
     device = scenario.device
+    is_fua = fua_rows(scenario.workload.fua_share, seed)
+    recorded = None
+    if scenario.run.media == "recorded":
+        device, recorded = _without_link(device), RecordedMedia()
     keywrap = None
     if device.keywrap is not None:
         keywrap = KeyWrapUnit(stream(seed, "keywrap"), blob_bytes=device.keywrap.blob_bytes.value)
@@ -96,6 +109,7 @@ def build(
             seed=seed,
             cipher_of=_cipher_maker(keywrap),
             batch_bytes=scenario.run.batch_bytes,
+            is_fua=is_fua,
             corruptions=[Corruption(flip.byte, flip.mask, flip.after_bios) for flip in scenario.faults.flips],
         )
     measure = Measure(warmup=scenario.run.warmup)
@@ -116,10 +130,18 @@ def build(
         plane=plane,
         faults=scenario.faults,
         fault_rng=stream(seed, "faults"),
+        is_fua=is_fua,
+        medium=recorded,
     )
     capacity = device.media.capacity_bytes.value
     layout = Layout.build(scenario.layout, capacity, seed, named_files=named_files)
-    return Model(scenario, layout, keys, plane, measure, machine)
+    return Model(scenario, layout, keys, plane, measure, machine, recorded)
+
+
+def _without_link(device: Device) -> Device:
+    """Recorded times are from issue to completion: the link is in them."""
+    link = Figure(0, "part of the recorded times")
+    return replace(device, controller=replace(device.controller, link_per_s=link))
 
 
 def _both(first: Callable[[Records], None], second: Callable[[Records], None]) -> Callable[[Records], None]:

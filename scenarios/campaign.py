@@ -8,7 +8,7 @@ is read once more.
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import simpy
 
 from blkcrypto.block.op import ReqOp
-from hwmodel.device import Device, Figure
+from hwmodel.device import Device, Figure, Programs
 from hwmodel.faultplan import (
     Eviction,
     Hang,
@@ -145,6 +145,10 @@ def _counts(model: Model, scenario: Scenario) -> Counter[str]:
     if model.machine.power is not None:
         counts["runs of suspended devices"] = min(1, model.machine.power.resumes)
     counts[f"runs on {scenario.device.name}, {scenario.keys.engine}"] = 1
+    if scenario.workload.fua_share:
+        counts["runs with FUA writes"] = 1
+    if scenario.device.media.programs != "in-order":
+        counts["runs in which reads pass programs"] = 1
     counts["bios"] = model.measure.bios
     for status, bios in model.measure.errors.items():
         counts[f"bios with {status}"] = bios
@@ -227,11 +231,12 @@ def _batch(
 
 def _scenario(rng: np.random.Generator, seed: int, length_ns: int) -> Scenario:
     name, engine, key_type, design = _MACHINES[int(rng.integers(len(_MACHINES)))]
+    writes = stream(seed, "campaign.writes")
     return Scenario(
         name="campaign",
         question="Does anything happen that must not?",
-        workload=Workload(ios=1),
-        device=_device(rng, name),
+        workload=Workload(ios=1, fua_share=float(writes.choice([0.0, 0.0, 0.3]))),
+        device=_caching(writes, _device(rng, name)),
         layout=Layout(
             files=_SPAN_BYTES // _FILE_BYTES,
             file_size_bytes=_FILE_BYTES,
@@ -275,6 +280,20 @@ def _device(rng: np.random.Generator, name: str) -> Device:
     if slots is not None and slots.count.value:
         slots = msgspec.structs.replace(slots, count=_drawn(int(rng.integers(1, 9))))
     return msgspec.structs.replace(device, controller=controller, media=media, keyslots=slots)
+
+
+def _caching(rng: np.random.Generator, device: Device) -> Device:
+    """Any way for reads to get past the cache's programs, with native FUA or without."""
+    if not device.media.cache_bytes.value:
+        return device
+    ways: tuple[Programs, ...] = get_args(Programs)
+    media = msgspec.structs.replace(
+        device.media,
+        programs=ways[int(rng.integers(len(ways)))],
+        suspend_ns=_drawn(10 * _US),
+        fua=bool(rng.random() < 0.5),
+    )
+    return msgspec.structs.replace(device, media=media)
 
 
 def _drawn(value: int) -> Figure:

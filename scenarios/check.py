@@ -23,6 +23,7 @@ _UNBOUNDED = math.inf
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("workload.rate_per_s", 0, 1e9),
     ("workload.read_share", 0, 1),
+    ("workload.fua_share", 0, 1),
     ("workload.zipf", 0, 20),
     ("workload.jobs", 1, 4096),
     ("layout.file_size_bytes", 512, _UNBOUNDED),
@@ -131,6 +132,8 @@ def _source(scenario: Scenario) -> Iterator[Problem]:
         yield "workload", "set rate_per_s for an open loop, or run.queue_depth for a closed loop"
     if workload.trace is not None and run.pace == "asap" and not run.queue_depth:
         yield "run.queue_depth", 'pace = "asap" keeps queue_depth bios outstanding: set it, e.g. 32'
+    if run.media == "recorded" and workload.trace is None:
+        yield "run.media", 'only a trace has recorded times: name one, or set media = "model"'
     if workload.think_ns and not run.queue_depth:
         yield "workload.think_ns", "think time belongs to a closed loop: set run.queue_depth"
 

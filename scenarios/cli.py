@@ -226,6 +226,11 @@ def run_command(
 @click.option(
     "--pace", type=click.Choice(["recorded", "asap"]), help="Recorded times, or as fast as it goes."
 )
+@click.option(
+    "--media",
+    type=click.Choice(["model", "recorded"]),
+    help="Times at the device: its model's, or the recorded ones with crypto on top.",
+)
 @click.option("--time-scale", type=float, metavar="X", help="Multiply recorded gaps by X.")
 @click.option("--warmup", type=click.IntRange(min=0), metavar="N", help="Leave the first N bios out.")
 @_set_option

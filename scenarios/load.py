@@ -84,6 +84,7 @@ class ReplayOptions(TypedDict, total=False):
     queue_depth: int | None
     payload: str | None
     pace: str | None
+    media: str | None
     time_scale: float | None
     warmup: int | None
     seed: int | None
@@ -105,6 +106,7 @@ _REPLAY_KEYS = {
     "queue_depth": "run.queue_depth",
     "payload": "run.payload",
     "pace": "run.pace",
+    "media": "run.media",
     "time_scale": "run.time_scale",
     "warmup": "run.warmup",
     "seed": "run.seed",

@@ -11,18 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from blkcrypto.base.errors import BadInput
-from blkcrypto.block.op import ReqOp
 from scenarios.source import trace_path
-from scenarios.traces.batch import CompletionBatch, Int64, UInt8
+from scenarios.traces.batch import Int64, RecordedBatch, UInt8
+from scenarios.traces.completed import LARGEST, WHICH_HAVE_THEM, completed
 from scenarios.traces.reader import open_trace
 
 HoldBack = Literal["alternate", "last"]
 Bools = npt.NDArray[np.bool_]
 
-LARGEST_RECORDING: Final = 1_000_000
 SMALLEST_RECORDING: Final = 100
 _BLOCKS: Final = 32
-_MODELLED: Final = (ReqOp.READ, ReqOp.WRITE, ReqOp.FLUSH, ReqOp.DISCARD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,7 +104,7 @@ def read_recording(
     columns: str | None = None,
     volume: str | None = None,
     skip_bad_lines: bool = False,
-    limit: int = LARGEST_RECORDING,
+    limit: int = LARGEST,
     hold_back: HoldBack = "alternate",
     progress: Callable[[int], None] | None = None,
 ) -> Recording:
@@ -121,47 +119,26 @@ def read_recording(
     Raises:
         BadInput: the trace cannot be read, or has too few completions.
     """
-    read: list[CompletionBatch] = []
-    count = 0
     path = trace_path(trace)
     with open_trace(
         path, format=format, columns=columns, volume=volume, skip_bad_lines=skip_bad_lines
     ) as reader:
-        for batch in reader.completions():
-            batch = _only(batch, np.isin(batch.op, _MODELLED))
-            read.append(batch)
-            count += len(batch)
-            if progress is not None:
-                progress(len(batch))
-            if count >= limit:
-                break
-    if count < SMALLEST_RECORDING:
-        what = f"{count} I/Os with a completion: a fit and its check need at least {SMALLEST_RECORDING}"
-        raise BadInput(f"{what} (blkparse, blktrace and ftrace of block_rq_* events have them)", where=path)
+        done = completed(reader, limit=limit, progress=progress)
+    if len(done) < SMALLEST_RECORDING:
+        what = f"{len(done)} I/Os with a completion: a fit and its check need at least {SMALLEST_RECORDING}"
+        raise BadInput(f"{what} {WHICH_HAVE_THEM}", where=path)
     name = "standard input" if path == "-" else path.rsplit("/", 1)[-1]
-    return _recording(read, name, limit, hold_back)
+    return _recording(done, name, hold_back)
 
 
-def _only(batch: CompletionBatch, rows: Bools) -> CompletionBatch:
-    columns = ("time_ns", "op", "sector", "nbytes", "latency_ns")
-    return replace(batch, **{name: getattr(batch, name)[rows] for name in columns})
-
-
-def _recording(read: list[CompletionBatch], name: str, limit: int, how: HoldBack) -> Recording:
-    """Batches together, in order of issue: traces have them in order of completion."""
-    count = min(limit, sum(map(len, read)))
-    issued = np.concatenate([batch.time_ns for batch in read])[:count]
-    order = np.argsort(issued, kind="stable")
-    issued = issued[order] - issued[order[0]]
-    latency = np.concatenate([batch.latency_ns for batch in read])[order]
+def _recording(done: RecordedBatch, name: str, how: HoldBack) -> Recording:
     return Recording(
         name=name,
-        issued_ns=issued,
-        # A clock too coarse to see an I/O take any time still orders it.
-        done_ns=issued + np.maximum(latency, 1),
-        op=np.concatenate([batch.op for batch in read])[order],
-        sector=np.concatenate([batch.sector for batch in read])[order],
-        nbytes=np.concatenate([batch.nbytes for batch in read])[order],
-        held_back=held_back_rows(count, how),
+        issued_ns=done.time_ns,
+        done_ns=done.time_ns + done.latency_ns,
+        op=done.op,
+        sector=done.sector,
+        nbytes=done.nbytes,
+        held_back=held_back_rows(len(done), how),
         held_back_as=how,
     )

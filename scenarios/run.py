@@ -223,6 +223,8 @@ def _unused(scenario: Scenario) -> set[str]:
         unused |= {f"host.{name}" for name in ("setkey_ns", "cipher_per_s", "cipher_ns", "worker_ns")}
     if keys.engine != "inline" or keys.design == "none":
         unused |= {"keyslots", "engine"}
+    if scenario.run.media == "recorded":
+        unused.add("media")
     if keys.type == "hw-wrapped":
         unused.add("keyslots.program_raw_ns")
     else:

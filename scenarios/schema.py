@@ -15,6 +15,7 @@ KeyTypeName = Literal["raw", "hw-wrapped"]
 EngineName = Literal["inline", "fallback", "fs-layer"]
 Payload = Literal["none", "verify"]
 Pace = Literal["recorded", "asap"]
+MediaTimes = Literal["model", "recorded"]
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -33,6 +34,8 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         rate_per_s: arrivals per second of an open loop; 0 makes a closed loop.
         arrivals: a Poisson process, or evenly spaced.
         read_share: share of reads, 0 to 1; the rest are writes.
+        fua_share: share of writes, of a trace too, that are FUA: done when on the flash.  It changes nothing
+            without ``device.media.cache``.
         access: every I/O anywhere in its file, or files from end to end.
         block_sizes: a size, ``4k/60:64k/40`` as fio writes it, or a list of sizes and weights.
         zipf: exponent of the law that chooses files; 0 makes all equally likely.
@@ -50,6 +53,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     rate_per_s: float = 0.0
     arrivals: Literal["poisson", "even"] = "poisson"
     read_share: float = 1.0
+    fua_share: float = 0.0
     access: Literal["random", "sequential"] = "random"
     block_sizes: tuple[tuple[int, float], ...] = ((4096, 1.0),)
     zipf: float = 0.0
@@ -136,6 +140,8 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         seed: seeds every random stream by name.
         payload: ``verify`` really encrypts, stores, decrypts and compares every data unit.
         pace: a trace's own arrival times, or as fast as ``queue_depth`` allows.
+        media: what an I/O takes at the device: by the device's ``media``, or what the trace recorded from its
+            issue to its completion, with crypto on top; for traces that have completions.
         queue_depth: bios outstanding at once in a closed loop (per job); 0 is an open loop.
         max_in_flight: bios in the system; an open loop's arrivals beyond it come late, and are counted.
         kernel: era of the block layer.
@@ -148,6 +154,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     seed: int = 1
     payload: Payload = "none"
     pace: Pace = "recorded"
+    media: MediaTimes = "model"
     queue_depth: int = 0
     max_in_flight: int = 1 << 16
     kernel: str = "7.3"

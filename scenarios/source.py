@@ -7,7 +7,8 @@ from typing import Protocol
 from blkcrypto.base.errors import BadInput
 from scenarios.layout import Layout
 from scenarios.schema import Scenario
-from scenarios.traces.batch import TraceBatch
+from scenarios.traces.batch import BATCH_ROWS, TraceBatch
+from scenarios.traces.completed import LARGEST, WHICH_HAVE_THEM, completed
 from scenarios.traces.reader import TraceReader, open_trace
 from scenarios.workload import Workload
 
@@ -50,6 +51,21 @@ class _TraceSource:
         self._reader.close()
 
 
+class _RecordedSource(_TraceSource):
+    """Issued I/Os with the times their device took."""
+
+    def __init__(self, reader: TraceReader, limit: int | None) -> None:
+        super().__init__(reader)
+        self._limit = limit
+
+    def batches(self, layout: Layout) -> Iterator[TraceBatch]:
+        whole = completed(self._reader, limit=self._limit or LARGEST)
+        if not len(whole):
+            raise BadInput(f"the trace has no I/O with a completion {WHICH_HAVE_THEM}", where="run.media")
+        for start in range(0, len(whole), BATCH_ROWS):
+            yield whole.slice(start, start + BATCH_ROWS)
+
+
 class _GeneratedSource:
     named_files = False
 
@@ -81,7 +97,7 @@ def open_source(scenario: Scenario) -> Source:
         limit=workload.limit,
         volume=workload.volume,
     )
-    return _TraceSource(reader)
+    return _TraceSource(reader) if scenario.run.media == "model" else _RecordedSource(reader, workload.limit)
 
 
 def trace_path(name: str) -> str:

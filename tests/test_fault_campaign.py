@@ -40,6 +40,8 @@ def test_forty_runs_violate_nothing_and_meet_every_kind_of_fault() -> None:
         "data units rolled back",
         "evictions",
         "removals",
+        "runs with FUA writes",
+        "runs in which reads pass programs",
         "slow-downs",
     } <= counts.keys()
 
@@ -96,6 +98,19 @@ def test_a_device_that_drops_flushed_data_is_found(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(VolatileWrites, "flushed", only_promises)
     assert violations()["flushed data units lost"]
+
+
+def test_a_device_that_drops_fua_data_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    forced: Callable[..., None] = VolatileWrites.forced
+
+    def only_promises(self: VolatileWrites, unit: int) -> None:
+        cached = self._cached.get(unit)
+        forced(self, unit)
+        if cached is not None:
+            self._cached[unit] = cached
+
+    monkeypatch.setattr(VolatileWrites, "forced", only_promises)
+    assert violations(40)["flushed data units lost"]
 
 
 def test_a_key_left_behind_by_its_eviction_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,15 @@ Row = tuple[int, ...]
 
 
 def run_cut(
-    rows: Sequence[Row], *cuts: PowerCut, where: Where = "inline", seed: int = 1, scheduler: bool = False
+    rows: Sequence[Row],
+    *cuts: PowerCut,
+    where: Where = "inline",
+    seed: int = 1,
+    scheduler: bool = False,
+    fua: int = -1,
 ) -> tuple[Records, Machine, VerifyingPlane]:
     records = Records()
-    plane = VerifyingPlane(UNIT, seed=3, cipher_of=xts)
+    plane = VerifyingPlane(UNIT, seed=3, cipher_of=xts, is_fua=fua.__eq__)
     run = machine(
         device(slots=2, cpus=2, flush_ns=50 * US),
         keys(4),
@@ -71,6 +76,17 @@ def test_a_write_completed_before_a_flush_was_submitted_survives_once_the_flush_
     assert records["status"].tolist() == [0, 0, 0]
     assert run.injector is not None
     assert not {name for name in run.injector.counts if name.startswith("data units")}
+    assert (plane.verified.mismatches, plane.broken_promises) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_completed_fua_write_survives_without_a_flush(seed: int) -> None:
+    # Unit 6 is written beside it, not forced.
+    rows = [write(0, 0, 5), write(0, 1, 6), read(3 * MS, 2, 5)]
+    _, run, plane = run_cut(rows, PowerCut(at_ns=400 * US), seed=seed, fua=0)
+    assert run.injector is not None
+    in_doubt = {name: n for name, n in run.injector.counts.items() if name.startswith("data units")}
+    assert sum(in_doubt.values()) == 1
     assert (plane.verified.mismatches, plane.broken_promises) == (0, 0)
 
 

@@ -3,12 +3,15 @@
 Reads take 100 us on the flash, writes 200; accepting a write into the cache takes 10 us, FLUSH itself 50.
 """
 
+import numpy as np
 from msgspec.structs import replace
 
 from blkcrypto.block.op import ReqOp
+from hwmodel.controller import Machine
 from hwmodel.device import Device
 from hwmodel.faultplan import FaultPlan, PowerCut
-from tests.machines import MS, READ, US, WRITE, Records, device, fig, run_ios
+from scenarios.fua import fua_rows
+from tests.machines import MS, READ, US, WRITE, Io, Records, device, fig, run_ios
 
 FLUSH = int(ReqOp.FLUSH)
 PLAIN = -1
@@ -68,3 +71,66 @@ def test_after_a_power_cut_the_cache_is_empty() -> None:
 def test_without_a_cache_a_write_takes_as_long_as_the_flash() -> None:
     records, _ = run_ios(cached(cache_bytes=0), [(0, WRITE, PLAIN), (1 * MS, FLUSH, PLAIN)])
     assert done_us(records) == [200, 1050]
+
+
+def forced(facts: Device, ios: list[Io], rows: set[int]) -> Records:
+    """``ios`` with FUA writes at ``rows``."""
+    records = Records()
+    built = Machine(
+        facts,
+        where="inline",
+        rng=np.random.default_rng(1),
+        keys=[],
+        records=records.add,
+        is_fua=rows.__contains__,
+    )
+    built.run((when, row, op, 8 * row, 4096, key, row, 0) for row, (when, op, key) in enumerate(ios))
+    return records
+
+
+def test_a_fua_write_is_done_when_it_is_on_the_flash() -> None:
+    # Behind the first write's program, until 200; FUA's own until 400, the third is in the cache at once.
+    records = forced(cached(cache_bytes=1 << 20), [(0, WRITE, PLAIN)] * 3, {1})
+    assert done_us(records) == [10, 400, 10]
+
+
+def test_a_device_without_fua_is_sent_a_flush_after_the_write() -> None:
+    facts = cached(cache_bytes=1 << 20)
+    facts = replace(facts, media=replace(facts.media, fua=False))
+    # Both are on the flash at 400, FLUSH takes 50.
+    assert done_us(forced(facts, [(0, WRITE, PLAIN)] * 2, {1})) == [10, 450]
+
+
+def test_without_a_cache_fua_changes_nothing() -> None:
+    assert done_us(forced(cached(cache_bytes=0), [(0, WRITE, PLAIN)] * 2, {1})) == [200, 400]
+
+
+def test_fua_writes_do_not_merge() -> None:
+    def merges(rows: set[int]) -> int:
+        built = Machine(
+            device(tags=1),
+            where="inline",
+            rng=np.random.default_rng(1),
+            keys=[],
+            records=Records().add,
+            scheduler="mq-deadline",
+            is_fua=rows.__contains__,
+        )
+        built.run((0, row, WRITE, 8 * row, 4096, PLAIN, row, 0) for row in range(6))
+        return built.merges
+
+    # The first is at the device; the others follow one another on it.
+    assert merges(set()) == 4
+    assert merges({1, 2, 3, 4, 5}) == 0
+
+
+def test_about_the_given_share_of_rows_is_fua_and_the_seed_says_which() -> None:
+    chosen = fua_rows(0.3, seed=1)
+    other = fua_rows(0.3, seed=2)
+    assert chosen is not None
+    assert other is not None
+    rows = range(20_000)
+    # Binomial: 6,000 with a standard deviation of sqrt(20,000 x 0.3 x 0.7) = 65.
+    assert abs(sum(map(chosen, rows)) - 6_000) < 4 * 65
+    assert [chosen(row) for row in rows] != [other(row) for row in rows]
+    assert fua_rows(0.0, seed=1) is None

@@ -77,6 +77,7 @@ class CompletionBatch:
         op: ``uint8``, a ``ReqOp`` number.
         sector: ``int64``, first 512-byte sector.
         nbytes: ``int64``.
+        stream: ``int32``, who issued it, as in a ``TraceBatch``.
         latency_ns: ``int64``, from issue to completion.
     """
 
@@ -84,7 +85,24 @@ class CompletionBatch:
     op: UInt8
     sector: Int64
     nbytes: Int64
+    stream: Int32
     latency_ns: Int64
 
     def __len__(self) -> int:
         return len(self.time_ns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RecordedBatch(TraceBatch):
+    """I/Os at the times they were issued, with what their device took for them.
+
+    Attributes:
+        latency_ns: ``int64``, from issue to completion.
+    """
+
+    latency_ns: Int64
+
+    def slice(self, start: int, stop: int) -> Self:
+        """Rows ``start`` to ``stop`` (exclusive) as views of the same memory."""
+        columns = (*_DTYPES, "latency_ns")
+        return type(self)(**{name: getattr(self, name)[start:stop] for name in columns})

@@ -156,11 +156,11 @@ class Pairing:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._open: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self._open: dict[tuple[int, int], tuple[int, int, int, int]] = {}
 
     def pair(self, rows: Rows, kind: UInt8, device: UInt64 | Int64) -> tuple[Rows, Int64]:
         """The I/Os that complete among ``rows``, at the time of their issue, and which rows complete them."""
-        done: list[tuple[int, int, int, int, int, int]] = []
+        done: list[tuple[int, ...]] = []
         events = zip(
             kind.tolist(),
             device.tolist(),
@@ -168,24 +168,27 @@ class Pairing:
             rows.time_ns.tolist(),
             rows.op.tolist(),
             rows.nbytes.tolist(),
+            rows.stream.tolist(),
             strict=True,
         )
-        for at, (event, disk, sector, time_ns, op, nbytes) in enumerate(events):
+        for at, (event, disk, sector, time_ns, op, nbytes, who) in enumerate(events):
             if event == Event.ISSUE:
-                self._open[disk, sector] = (time_ns, op, nbytes)
+                self._open[disk, sector] = (time_ns, op, nbytes, who)
                 if len(self._open) > _MAX_OPEN:
                     del self._open[next(iter(self._open))]
             elif issued := self._open.pop((disk, sector), None):
-                done.append((at, issued[0], issued[1], sector, issued[2], time_ns - issued[0]))
+                done.append((at, sector, time_ns - issued[0], *issued))
             else:
                 self._tally.add("unpaired")
-        which, time, op_, sectors, sizes, latency = np.array(done, dtype=np.int64).reshape(-1, 6).T.copy()
+        # Who completes an I/O is an interrupt; who issued it is of interest.
+        columns = np.array(done, dtype=np.int64).reshape(-1, 7).T.copy()
+        which, sectors, latency, time, op_, sizes, stream = columns
         table = Rows(
             time_ns=time,
             op=op_.astype(np.uint8),
             sector=sectors,
             nbytes=sizes,
-            stream=rows.stream[which],
+            stream=stream.astype(np.int32),
             file=no_files(len(which)),
             latency_ns=latency,
         )

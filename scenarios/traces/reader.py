@@ -106,6 +106,7 @@ class TraceReader:
                     op=rows.op,
                     sector=rows.sector,
                     nbytes=rows.nbytes,
+                    stream=rows.stream,
                     latency_ns=rows.latency_ns,
                 )
 
