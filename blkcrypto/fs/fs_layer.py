@@ -7,10 +7,12 @@ fscrypt.md sections 0, 3.2):
 - A filesystem that offers data units smaller than a block cannot use these calls: EOPNOTSUPP.
 - Inodes whose contents go through blk-crypto have no key here: ENOKEY.
 - UBIFS encrypts one data node at a time: a 4 KiB block, compressed if that helps, zero-padded to 16 bytes.
+  A CRC-32 covers the node, so that damage is found: EUCLEAN.  What does not decompress is EINVAL.
 - CephFS encrypts fixed 4 KiB blocks, so a partial write reads the block first.
 """
 
 import errno
+import struct
 import zlib
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +27,7 @@ from blkcrypto.fs.fscrypt.derive import AnyMasterKey, check_master_key, inode_ke
 from blkcrypto.fs.fscrypt.filesystem import FileSystem
 from blkcrypto.fs.fscrypt.policy import Policy
 from blkcrypto.fs.fscrypt.validate import check_supported
+from blkcrypto.fs.units import pieces
 
 CONTENTS_ALIGNMENT: Final = 16
 BLOCK_BYTES: Final = 4096
@@ -40,6 +43,18 @@ class NoFsLayerKey(BlkCryptoError):
     """The inode's contents go through blk-crypto, so the filesystem has no cipher for them."""
 
     errno = errno.ENOKEY
+
+
+class NodeDamaged(BlkCryptoError):
+    """A data node whose CRC does not fit."""
+
+    errno = errno.EUCLEAN
+
+
+class NodeInvalid(BlkCryptoError):
+    """A data node that does not decompress to what its header says."""
+
+    errno = errno.EINVAL
 
 
 class FsLayerCipher:
@@ -106,12 +121,23 @@ class DataNode:
         compressed_size: bytes before padding and encryption.
         is_compressed: whether those are compressed.
         data: ciphertext, a multiple of 16 bytes.
+        crc: of all that; unkeyed.
     """
 
     size: int
     compressed_size: int
     is_compressed: bool
     data: bytes
+    crc: int
+
+    @property
+    def right_crc(self) -> int:
+        """What ``crc`` is when nothing was damaged."""
+        return _node_crc(self.size, self.compressed_size, self.is_compressed, self.data)
+
+
+def _node_crc(size: int, compressed_size: int, is_compressed: bool, data: bytes) -> int:
+    return zlib.crc32(struct.pack("<IIB", size, compressed_size, is_compressed) + data)
 
 
 class UbifsLikeFile:
@@ -128,17 +154,36 @@ class UbifsLikeFile:
         packed = zlib.compress(data)
         stored = packed if len(packed) < len(data) else data
         padded = stored.ljust(-(-len(stored) // CONTENTS_ALIGNMENT) * CONTENTS_ALIGNMENT, b"\0")
-        node = DataNode(len(data), len(stored), stored is packed, self._cipher.encrypt(block, padded))
+        header = (len(data), len(stored), stored is packed)
+        encrypted = self._cipher.encrypt(block, padded)
+        node = DataNode(*header, encrypted, _node_crc(*header, encrypted))
         self.nodes[block] = node
         return node
 
     def read_block(self, block: int) -> bytes:
-        """The block's bytes; empty for a hole."""
+        """The block's bytes; empty for a hole.
+
+        Raises:
+            NodeDamaged: EUCLEAN.
+            NodeInvalid: EINVAL.
+        """
         node = self.nodes.get(block)
         if node is None:
             return b""
+        if node.crc != node.right_crc:
+            raise NodeDamaged(f"the node of block {block} does not have its CRC")
         stored = self._cipher.decrypt(block, node.data)[: node.compressed_size]
-        return zlib.decompress(stored) if node.is_compressed else stored
+        return _unpacked(stored, node) if node.is_compressed else stored
+
+
+def _unpacked(stored: bytes, node: DataNode) -> bytes:
+    try:
+        data = zlib.decompress(stored)
+    except zlib.error as error:
+        raise NodeInvalid(f"a data node does not decompress: {error}") from None
+    if len(data) != node.size:
+        raise NodeInvalid(f"a data node of {len(data)} bytes, not {node.size}")
+    return data
 
 
 class CephLikeFile:
@@ -158,18 +203,12 @@ class CephLikeFile:
 
     def write(self, pos: int, data: bytes) -> None:
         """Write any range."""
-        done = 0
-        while done < len(data):
-            block, start = divmod(pos + done, BLOCK_BYTES)
-            part = data[done : done + BLOCK_BYTES - start]
-            if len(part) < BLOCK_BYTES:
-                self.reads_for_writes += block in self.blocks
-                old = self._read_block(block)
-                part = old[:start] + part + old[start + len(part) :]
-                done += BLOCK_BYTES - start
-            else:
-                done += BLOCK_BYTES
-            self.blocks[block] = self._cipher.encrypt(block, part)
+        for piece in pieces(pos, data, BLOCK_BYTES):
+            whole = piece.data
+            if len(whole) < BLOCK_BYTES:
+                self.reads_for_writes += piece.unit in self.blocks
+                whole = piece.over(self._read_block(piece.unit))
+            self.blocks[piece.unit] = self._cipher.encrypt(piece.unit, whole)
         self.size = max(self.size, pos + len(data))
 
     def read(self, pos: int, length: int) -> bytes:

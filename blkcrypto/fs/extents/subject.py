@@ -1,12 +1,14 @@
 """A filesystem with extents as the battery and the attacker see it: one directory, one key, one store."""
 
-from collections.abc import Hashable
+import copy
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from blkcrypto.fs.attacker import Image
+from blkcrypto.fs.battery.subject import Loot, Place
 from blkcrypto.fs.errors import NoSuchFile
-from blkcrypto.fs.extents import namespace
+from blkcrypto.fs.extents import checksums, namespace
 from blkcrypto.fs.extents.balance import balance
 from blkcrypto.fs.extents.designs import FLAG_IV_FROM_FS, ExtentDesign, StoredForm
 from blkcrypto.fs.extents.disk import ExtentDisk, Subvolume
@@ -159,6 +161,50 @@ class ExtentSubject:
     def image(self) -> Image:
         """See ``Attackable``."""
         return image_of(self.disk, self.store)
+
+    def save(self) -> object:
+        """See ``Subject``."""
+        self.sync()
+        return copy.deepcopy(self.disk), dict(self.store.medium)
+
+    def restore(self, saved: object) -> None:
+        """See ``Subject``."""
+        self.volume.unmount()
+        assert isinstance(saved, tuple)
+        disk, medium = saved
+        self.disk = copy.deepcopy(disk)
+        self.store.medium.clear()
+        self.store.medium.update(medium)
+        self._last_snapshot = None
+        self.volume = Volume(self.disk, self.store, self.rng)
+
+    def places(self, path: str) -> Sequence[Place]:
+        """See ``Subject``: blocks of extents that are not compressed."""
+        self.sync()
+        return [Place(path, index) for index in self._addresses(path)]
+
+    def _addresses(self, path: str) -> dict[int, int]:
+        """Block of the device by block of the file."""
+        file = self.open(path)
+        file.close()
+        walk = file.inode.subvolume.tree.walk((file.inode.ino, 0, 0), (file.inode.ino + 1, 0, 0))
+        return {
+            key[2] // BLOCK_BYTES + at: block
+            for key, item in walk
+            if isinstance(item, FileExtent) and not item.extent.compression
+            for at, block in enumerate(_blocks(item))
+        }
+
+    def lift(self, place: Place) -> Loot:
+        """See ``Subject``."""
+        return Loot(self.store.medium[self._addresses(place.path)[place.unit]])
+
+    def plant(self, place: Place, loot: Loot, *, mend: bool) -> None:
+        """See ``Subject``."""
+        block = self._addresses(place.path)[place.unit]
+        self.store.medium[block] = loot.ciphertext
+        if mend:
+            checksums.record(self.disk.csums, block, loot.ciphertext)
 
 
 def _whole(file: ExtentFile) -> bytes:

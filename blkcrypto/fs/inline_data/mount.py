@@ -255,6 +255,14 @@ class InlineMount:
         self.volume.store(ino, record)
         self.figures.inode_writes += 1
 
+    def delete(self, ino: int) -> None:
+        """Remove an inode that nobody has open; no key is needed.  Its blocks keep their ciphertext."""
+        file = self._cache.get(ino)
+        if file is not None:
+            assert not file.opens, "an open file is deleted"
+            self._evict(file)
+        del self.volume.inodes[ino]
+
     def close(self, file: CachedFile) -> None:
         """Close; the inode stays cached."""
         file.opens -= 1

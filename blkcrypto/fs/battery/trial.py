@@ -1,70 +1,22 @@
 """The same trial for every key design, from writing and remounting to removal of the key.
 
 A design takes part by offering ``Subject``.  Each step acts on files and compares them with a plain model; it
-ends in an ``Outcome``, so that a table of designs can show which step failed and how.
+ends in an ``Outcome``, so that a table of designs can show which step failed and how.  A step that the design
+cannot have (``Limits.without``) is not taken, and its outcome says why.
 """
 
 import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from blkcrypto.base.errors import BlkCryptoError
-from blkcrypto.fs.attacker import Image, leaks, runs_of, two_images
+from blkcrypto.fs.attacker import leaks, runs_of, two_images
+from blkcrypto.fs.battery.subject import Limits, Subject
 
 _BLOCK: Final = 4096
-
-
-class Subject(Protocol):
-    """A filesystem on an emulated device, keyed by one design.  Errors are ``BlkCryptoError``."""
-
-    @property
-    def name(self) -> str:
-        """The design's."""
-
-    def add_key(self) -> None:
-        """Make the master key present."""
-
-    def remove_key(self) -> bool:
-        """Remove it; whether nothing was left in the way."""
-
-    def write(self, path: str, pos: int, data: bytes) -> None:
-        """Write a file, made if needed, and close it."""
-
-    def read(self, path: str) -> bytes:
-        """A whole file."""
-
-    def sync(self) -> None:
-        """Write everything back."""
-
-    def remount(self) -> None:
-        """Unmount and mount: nothing stays in memory, no key is there."""
-
-    def duplicate(self, source: str, target: str) -> None:
-        """Make ``target`` a copy, by sharing where the filesystem can."""
-
-    def snapshot(self) -> None:
-        """Keep the present state of all files, where the filesystem can; else do nothing."""
-
-    def read_snapshot(self, path: str) -> bytes | None:
-        """A file of the last snapshot; None where there are no snapshots."""
-
-    def move(self) -> int:
-        """Move contents on the device without any key; units moved, 0 where the design cannot."""
-
-    def truncate(self, path: str, size: int) -> None:
-        """End a file at ``size``."""
-
-    def delete(self, path: str) -> None:
-        """Delete a file."""
-
-    def delete_without_key(self) -> bool:
-        """Delete some file though no key is there; whether the filesystem can."""
-
-    def image(self) -> Image:
-        """The device as it is now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +26,14 @@ class Outcome:
     Attributes:
         step: its name.
         passed: whether all it compared was as it should be.
-        saw: what was wrong, or what is worth knowing.
+        saw: what was wrong, or what is worth knowing; of a step not taken, why.
+        taken: whether the design has such a step.
     """
 
     step: str
     passed: bool
     saw: str = ""
+    taken: bool = True
 
 
 class BatteryFailure(Exception):
@@ -90,6 +44,7 @@ class BatteryFailure(Exception):
 class _Trial:
     subject: Subject
     rng: np.random.Generator
+    no_key: int = errno.ENOKEY
     files: dict[str, bytes] = field(default_factory=dict)
 
     def write(self, path: str, pos: int, data: bytes) -> None:
@@ -116,6 +71,8 @@ def _write(trial: _Trial) -> str:
     trial.subject.add_key()
     trial.write("a", 0, trial.rng.bytes(9 * _BLOCK + 77))
     trial.write("b", 3 * _BLOCK + 5, b"text that would stand out " * 700)
+    trial.write("tiny", 0, trial.rng.bytes(50))
+    trial.write("small", 7, b"not even a page of text " * 90)
     trial.compare()
     trial.subject.sync()
     trial.write("a", _BLOCK + 9, trial.rng.bytes(2 * _BLOCK))
@@ -129,7 +86,7 @@ def _write(trial: _Trial) -> str:
 
 def _remount(trial: _Trial) -> str:
     trial.subject.remount()
-    trial.refused(lambda: trial.subject.read("a"), errno.ENOKEY)
+    trial.refused(lambda: trial.subject.read("a"), trial.no_key)
     trial.subject.add_key()
     trial.compare()
     return ""
@@ -149,18 +106,34 @@ def _duplicate(trial: _Trial) -> str:
 
 
 def _snapshot(trial: _Trial) -> str:
+    trial.subject.sync()
     trial.subject.snapshot()
-    kept = dict(trial.files)
+    device, kept = trial.subject.save(), dict(trial.files)
     trial.write("a", 2 * _BLOCK, trial.rng.bytes(3 * _BLOCK))
     trial.subject.sync()
     trial.compare()
+    if trial.subject.read_snapshot("a") is None:
+        return _device_snapshot(trial, device, kept)
     for path, data in kept.items():
-        seen = trial.subject.read_snapshot(path)
-        if seen is None:
-            return "no snapshots"
-        if seen != data:
+        if trial.subject.read_snapshot(path) != data:
             raise BatteryFailure(f"the snapshot's {path} changed")
-    return ""
+    return "by the filesystem"
+
+
+def _device_snapshot(trial: _Trial, device: object, kept: dict[str, bytes]) -> str:
+    """Read a copy of the device with the same key, then go back."""
+    now, files = trial.subject.save(), trial.files
+    trial.subject.restore(device)
+    trial.files = kept
+    try:
+        trial.refused(lambda: trial.subject.read("a"), trial.no_key)
+        trial.subject.add_key()
+        trial.compare()
+    finally:
+        trial.files = files
+        trial.subject.restore(now)
+        trial.subject.add_key()
+    return "of the device below"
 
 
 def _move(trial: _Trial) -> str:
@@ -168,7 +141,9 @@ def _move(trial: _Trial) -> str:
     before = trial.subject.image()
     units = trial.subject.move()
     seen = two_images(before, trial.subject.image())
-    if units and not seen.moved:
+    if not units:
+        raise BatteryFailure("nothing moved, and the design's limits do not say why")
+    if not seen.moved:
         raise BatteryFailure("units moved, but no ciphertext stands elsewhere now")
     trial.subject.add_key()
     trial.compare()
@@ -201,7 +176,7 @@ def _remove_key(trial: _Trial) -> str:
     trial.write("a", 0, trial.rng.bytes(_BLOCK))
     if not trial.subject.remove_key():
         raise BatteryFailure("closed files kept the key from going")
-    trial.refused(lambda: trial.subject.read("a"), errno.ENOKEY)
+    trial.refused(lambda: trial.subject.read("a"), trial.no_key)
     trial.subject.add_key()
     trial.compare()
     return "dirty data was written first"
@@ -209,7 +184,9 @@ def _remove_key(trial: _Trial) -> str:
 
 def _delete_without_key(trial: _Trial) -> str:
     trial.subject.remount()
-    return "works" if trial.subject.delete_without_key() else "needs the key"
+    if not trial.subject.delete_without_key():
+        raise BatteryFailure("it needs the key, and the design's limits do not say so")
+    return "works"
 
 
 STEPS: Final[dict[str, Callable[[_Trial], str]]] = {
@@ -225,10 +202,22 @@ STEPS: Final[dict[str, Callable[[_Trial], str]]] = {
 }
 
 
-def run_battery(subject: Subject, rng: np.random.Generator) -> Iterator[Outcome]:
-    """Every step in order, on a filesystem without files; a failed step does not end the trial."""
-    trial = _Trial(subject, rng)
+def run_battery(
+    subject: Subject, rng: np.random.Generator, limits: Limits | None = None
+) -> Iterator[Outcome]:
+    """Every step in order, on a filesystem without files; a failed step does not end the trial.
+
+    Args:
+        subject: its key not there.
+        rng: of the data.
+        limits: what the design cannot do; none unless given.
+    """
+    limits = Limits() if limits is None else limits
+    trial = _Trial(subject, rng, limits.no_key)
     for name, step in STEPS.items():
+        if name in limits.without:
+            yield Outcome(name, True, limits.without[name], taken=False)
+            continue
         try:
             saw = step(trial)
         except (BlkCryptoError, BatteryFailure) as error:

@@ -1,0 +1,185 @@
+"""Fscrypt's own policies as the battery tries them: the small filesystem, one encrypted directory."""
+
+import copy
+from collections.abc import Hashable, Sequence
+from typing import Final
+
+import numpy as np
+
+from blkcrypto.fs.attacker import Image
+from blkcrypto.fs.battery.subject import Loot, Place
+from blkcrypto.fs.fscrypt.filesystem import ext4_like
+from blkcrypto.fs.fscrypt.inherit import InodeKind
+from blkcrypto.fs.fscrypt.key_args import AddKeyArg, KeySpecifier, KeySpecType
+from blkcrypto.fs.fscrypt.master_key import MasterKey
+from blkcrypto.fs.fscrypt.modes import ModeNum
+from blkcrypto.fs.fscrypt.policy import Policy, PolicyFlags
+from blkcrypto.fs.smallfs import file as files
+from blkcrypto.fs.smallfs import ioctls, namei
+from blkcrypto.fs.smallfs.disk import Disk, DiskInode
+from blkcrypto.fs.smallfs.mount import Mount
+from blkcrypto.fs.smallfs.store import SoftwareStore
+
+_BLOCK: Final = 4096
+_UUID: Final = bytes(range(16))
+_DIRECTORY: Final = "d"
+
+
+class PolicySubject:
+    """``battery.Subject`` for one v2 policy.
+
+    Args:
+        name: the design's.
+        flags: of the policy.
+        raw_key: the master key.
+        rng: of nonces.
+    """
+
+    def __init__(self, name: str, flags: PolicyFlags, raw_key: bytes, rng: np.random.Generator) -> None:
+        self.name = name
+        self.store = SoftwareStore(_BLOCK)
+        self.disk = Disk()
+        self._raw_key = raw_key
+        self._rng = rng
+        self.spec = KeySpecifier(KeySpecType.IDENTIFIER, MasterKey.from_raw(raw_key).identifier)
+        self._mount = self._mounted()
+        both = ModeNum.ADIANTUM
+        direct = flags is PolicyFlags.DIRECT_KEY
+        self.policy = Policy(
+            contents_mode=both if direct else ModeNum.AES_256_XTS,
+            filenames_mode=both if direct else ModeNum.AES_256_CTS,
+            flags=int(flags | PolicyFlags.PAD_32),
+            master_key=self.spec.key,
+        )
+        self.add_key()
+        namei.create(self._mount, _DIRECTORY, InodeKind.DIRECTORY)
+        directory = files.open_file(self._mount, _DIRECTORY)
+        ioctls.set_policy(directory, self.policy.to_bytes())
+        directory.close()
+        self.remove_key()
+
+    def _mounted(self) -> Mount:
+        return Mount(self.disk, ext4_like(_UUID), self.store, self._rng, devices=(lambda _config: True,))
+
+    def add_key(self) -> None:
+        """See ``Subject``."""
+        ioctls.add_key(self._mount, AddKeyArg(spec=self.spec, raw=self._raw_key, raw_size=len(self._raw_key)))
+
+    def remove_key(self) -> bool:
+        """See ``Subject``."""
+        return not ioctls.remove_key(self._mount, self.spec)
+
+    def _open(self, path: str, *, make: bool = False) -> files.OpenFile:
+        return files.open_file(self._mount, f"{_DIRECTORY}/{path}", make=make)
+
+    def write(self, path: str, pos: int, data: bytes) -> None:
+        """See ``Subject``."""
+        file = self._open(path, make=True)
+        try:
+            file.write(pos, data)
+        finally:
+            file.close()
+
+    def read(self, path: str) -> bytes:
+        """See ``Subject``."""
+        file = self._open(path)
+        try:
+            return file.read(0, file.inode.disk.size)
+        finally:
+            file.close()
+
+    def sync(self) -> None:
+        """See ``Subject``."""
+        self._mount.sync_filesystem()
+
+    def remount(self) -> None:
+        """See ``Subject``."""
+        self._mount.unmount()
+        self._mount = self._mounted()
+
+    def duplicate(self, source: str, target: str) -> None:
+        """See ``Subject``: a copy of its own."""
+        self.write(target, 0, self.read(source))
+
+    def snapshot(self) -> None:
+        """See ``Subject``: there are none."""
+
+    def read_snapshot(self, path: str) -> bytes | None:
+        """See ``Subject``."""
+        del path
+        return None
+
+    def _regular(self) -> list[DiskInode]:
+        return [inode for inode in self.disk.inodes.values() if inode.kind is InodeKind.REGULAR]
+
+    def move(self) -> int:
+        """See ``Subject``: as f2fs collects garbage."""
+        moved = 0
+        for disk_inode in self._regular():
+            inode = self._mount.inode(disk_inode.ino)
+            for lblk in tuple(disk_inode.blocks):
+                self._mount.blocks.relocate(inode, lblk)
+                moved += 1
+        return moved
+
+    def truncate(self, path: str, size: int) -> None:
+        """See ``Subject``."""
+        files.truncate(self._mount, f"{_DIRECTORY}/{path}", size)
+
+    def delete(self, path: str) -> None:
+        """See ``Subject``."""
+        namei.unlink(self._mount, f"{_DIRECTORY}/{path}")
+
+    def delete_without_key(self) -> bool:
+        """See ``Subject``: by its no-key name."""
+        name = next(name for name in namei.readdir(self._mount, _DIRECTORY) if name not in (b".", b".."))
+        namei.unlink(self._mount, f"{_DIRECTORY}/{name.decode()}")
+        return True
+
+    def image(self) -> Image:
+        """See ``Attackable``: metadata is in clear, names and contents are not."""
+        regular = self._regular()
+        directories = [inode for inode in self.disk.inodes.values() if inode.kind is InodeKind.DIRECTORY]
+        links: dict[Hashable, frozenset[int]] = {
+            inode.ino: frozenset(inode.blocks.values()) for inode in regular
+        }
+        return Image(
+            units=dict(self.store.medium),
+            in_use=frozenset[int]().union(*links.values()),
+            sizes=tuple(inode.size for inode in regular),
+            names=tuple(name for inode in directories if inode.context is not None for name in inode.entries),
+            contexts=tuple(inode.context for inode in self.disk.inodes.values() if inode.context is not None),
+            links=links,
+        )
+
+    def save(self) -> object:
+        """See ``Subject``."""
+        self.sync()
+        return copy.deepcopy(self.disk), dict(self.store.medium)
+
+    def restore(self, saved: object) -> None:
+        """See ``Subject``."""
+        self._mount.unmount()
+        assert isinstance(saved, tuple)
+        disk, medium = saved
+        self.disk = copy.deepcopy(disk)
+        self.store.medium.clear()
+        self.store.medium.update(medium)
+        self._mount = self._mounted()
+
+    def places(self, path: str) -> Sequence[Place]:
+        """See ``Subject``."""
+        self.sync()
+        return [Place(path, lblk) for lblk in sorted(self._blocks(path))]
+
+    def _blocks(self, path: str) -> dict[int, int]:
+        return namei.existing(self._mount, f"{_DIRECTORY}/{path}").disk.blocks
+
+    def lift(self, place: Place) -> Loot:
+        """See ``Subject``."""
+        return Loot(self.store.medium[self._blocks(place.path)[place.unit]])
+
+    def plant(self, place: Place, loot: Loot, *, mend: bool) -> None:
+        """See ``Subject``: there are no checksums."""
+        del mend
+        self.store.medium[self._blocks(place.path)[place.unit]] = loot.ciphertext

@@ -1,0 +1,85 @@
+"""Every key design passes the same battery, and what it leaves on the device is what an oracle says."""
+
+import numpy as np
+import pytest
+
+from blkcrypto.fs.battery.rows import ROWS, UNENCRYPTED, Row
+from blkcrypto.fs.battery.trial import STEPS, run_battery
+from blkcrypto.fs.battery.view import attackers_view
+
+SAMPLE = (
+    "fscrypt-per-file",
+    "fscrypt-direct-key",
+    "extents-lightweight",
+    "dm-crypt",
+    "ecryptfs",
+    "aead-table",
+)
+every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+
+
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@every_row
+def test_every_design_passes_every_step_that_its_row_does_not_exclude(row: Row) -> None:
+    outcomes = list(run_battery(row.make(rng(1)), rng(2), row.limits))
+
+    assert [outcome.step for outcome in outcomes] == list(STEPS)
+    assert [(outcome.step, outcome.saw) for outcome in outcomes if not outcome.passed] == []
+
+
+def test_without_encryption_the_first_step_fails_and_no_step_about_keys_passes() -> None:
+    failed = [outcome.step for outcome in run_battery(UNENCRYPTED.make(rng(1)), rng(2)) if not outcome.passed]
+
+    assert failed == ["write and read back", "remount", "snapshot", "remove the key"]
+
+
+def test_every_exclusion_names_a_step_and_says_why() -> None:
+    excluded = [(step, why) for row in ROWS.values() for step, why in row.limits.without.items()]
+
+    assert all(step in STEPS and len(why.split()) > 3 for step, why in excluded)
+
+
+def test_a_rewritten_unit_shows_its_unchanged_parts_by_the_mode_not_by_the_key() -> None:
+    # XTS: 255 of 256 parts.  CBC: the 5 before the change.  Adiantum, a new extent, GCM with a new IV: none.
+    assert {name: attackers_view(name).same_parts for name in SAMPLE} == {
+        "fscrypt-per-file": 255,
+        "fscrypt-direct-key": 0,
+        "extents-lightweight": 0,
+        "dm-crypt": 255,
+        "ecryptfs": 5,
+        "aead-table": 0,
+    }
+
+
+def test_key_and_iv_are_used_again_wherever_units_are_overwritten_with_a_length_preserving_mode() -> None:
+    assert {name: attackers_view(name).reused_pair for name in SAMPLE} == {
+        "fscrypt-per-file": True,
+        "fscrypt-direct-key": True,
+        "extents-lightweight": False,
+        "dm-crypt": True,
+        "ecryptfs": True,
+        "aead-table": False,
+    }
+
+
+def test_only_whole_device_designs_hide_sizes_and_free_space_and_no_design_shows_equal_units() -> None:
+    views = {name: attackers_view(name) for name in ROWS}
+
+    hiding = {name for name, view in views.items() if not (view.sizes or view.free_space)}
+    assert hiding == {"dm-crypt", "dm-inlinecrypt", "dm-default-key", "aead-integrity"}
+    assert {(view.equal_units, view.zero_units) for view in views.values()} == {(0, 0)}
+
+
+def test_without_encryption_six_equal_units_and_two_of_zeroes_show() -> None:
+    view = attackers_view("none")
+
+    assert (view.equal_units, view.zero_units, view.names, view.sizes) == (5, 2, "yes", 3)
+
+
+def test_sharing_shows_where_copies_share() -> None:
+    sharing = {name for name in ROWS if attackers_view(name).shared_units}
+
+    assert sharing == {name for name in ROWS if name.startswith(("extents-", "key-setup-"))}
