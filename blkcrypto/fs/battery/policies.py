@@ -42,7 +42,7 @@ class PolicySubject:
         self._raw_key = raw_key
         self._rng = rng
         self.spec = KeySpecifier(KeySpecType.IDENTIFIER, MasterKey.from_raw(raw_key).identifier)
-        self._mount = self._mounted()
+        self.mount = self._mounted()
         both = ModeNum.ADIANTUM
         direct = flags is PolicyFlags.DIRECT_KEY
         self.policy = Policy(
@@ -52,8 +52,8 @@ class PolicySubject:
             master_key=self.spec.key,
         )
         self.add_key()
-        namei.create(self._mount, _DIRECTORY, InodeKind.DIRECTORY)
-        directory = files.open_file(self._mount, _DIRECTORY)
+        namei.create(self.mount, _DIRECTORY, InodeKind.DIRECTORY)
+        directory = files.open_file(self.mount, _DIRECTORY)
         ioctls.set_policy(directory, self.policy.to_bytes())
         directory.close()
         self.remove_key()
@@ -63,14 +63,14 @@ class PolicySubject:
 
     def add_key(self) -> None:
         """See ``Subject``."""
-        ioctls.add_key(self._mount, AddKeyArg(spec=self.spec, raw=self._raw_key, raw_size=len(self._raw_key)))
+        ioctls.add_key(self.mount, AddKeyArg(spec=self.spec, raw=self._raw_key, raw_size=len(self._raw_key)))
 
     def remove_key(self) -> bool:
         """See ``Subject``."""
-        return not ioctls.remove_key(self._mount, self.spec)
+        return not ioctls.remove_key(self.mount, self.spec)
 
     def _open(self, path: str, *, make: bool = False) -> files.OpenFile:
-        return files.open_file(self._mount, f"{_DIRECTORY}/{path}", make=make)
+        return files.open_file(self.mount, f"{_DIRECTORY}/{path}", make=make)
 
     def write(self, path: str, pos: int, data: bytes) -> None:
         """See ``Subject``."""
@@ -90,12 +90,12 @@ class PolicySubject:
 
     def sync(self) -> None:
         """See ``Subject``."""
-        self._mount.sync_filesystem()
+        self.mount.sync_filesystem()
 
     def remount(self) -> None:
         """See ``Subject``."""
-        self._mount.unmount()
-        self._mount = self._mounted()
+        self.mount.unmount()
+        self.mount = self._mounted()
 
     def duplicate(self, source: str, target: str) -> None:
         """See ``Subject``: a copy of its own."""
@@ -116,24 +116,24 @@ class PolicySubject:
         """See ``Subject``: as f2fs collects garbage."""
         moved = 0
         for disk_inode in self._regular():
-            inode = self._mount.inode(disk_inode.ino)
+            inode = self.mount.inode(disk_inode.ino)
             for lblk in tuple(disk_inode.blocks):
-                self._mount.blocks.relocate(inode, lblk)
+                self.mount.blocks.relocate(inode, lblk)
                 moved += 1
         return moved
 
     def truncate(self, path: str, size: int) -> None:
         """See ``Subject``."""
-        files.truncate(self._mount, f"{_DIRECTORY}/{path}", size)
+        files.truncate(self.mount, f"{_DIRECTORY}/{path}", size)
 
     def delete(self, path: str) -> None:
         """See ``Subject``."""
-        namei.unlink(self._mount, f"{_DIRECTORY}/{path}")
+        namei.unlink(self.mount, f"{_DIRECTORY}/{path}")
 
     def delete_without_key(self) -> bool:
         """See ``Subject``: by its no-key name."""
-        name = next(name for name in namei.readdir(self._mount, _DIRECTORY) if name not in (b".", b".."))
-        namei.unlink(self._mount, f"{_DIRECTORY}/{name.decode()}")
+        name = next(name for name in namei.readdir(self.mount, _DIRECTORY) if name not in (b".", b".."))
+        namei.unlink(self.mount, f"{_DIRECTORY}/{name.decode()}")
         return True
 
     def image(self) -> Image:
@@ -159,13 +159,13 @@ class PolicySubject:
 
     def restore(self, saved: object) -> None:
         """See ``Subject``."""
-        self._mount.unmount()
+        self.mount.unmount()
         assert isinstance(saved, tuple)
         disk, medium = saved
         self.disk = copy.deepcopy(disk)
         self.store.medium.clear()
         self.store.medium.update(medium)
-        self._mount = self._mounted()
+        self.mount = self._mounted()
 
     def places(self, path: str) -> Sequence[Place]:
         """See ``Subject``."""
@@ -173,7 +173,7 @@ class PolicySubject:
         return [Place(path, lblk) for lblk in sorted(self._blocks(path))]
 
     def _blocks(self, path: str) -> dict[int, int]:
-        return namei.existing(self._mount, f"{_DIRECTORY}/{path}").disk.blocks
+        return namei.existing(self.mount, f"{_DIRECTORY}/{path}").disk.blocks
 
     def lift(self, place: Place) -> Loot:
         """See ``Subject``."""
