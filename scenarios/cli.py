@@ -25,6 +25,7 @@ from scenarios.commands.image import image
 from scenarios.commands.init import init
 from scenarios.commands.key import key
 from scenarios.commands.list import list_command
+from scenarios.commands.serve import serve
 from scenarios.commands.sweep import sweep_command
 from scenarios.commands.threat import threat
 
@@ -337,6 +338,7 @@ cli.add_command(faults_command)
 cli.add_command(image)
 cli.add_command(key)
 cli.add_command(list_command)
+cli.add_command(serve)
 cli.add_command(sweep_command)
 cli.add_command(threat)
 

@@ -1,0 +1,98 @@
+"""What encrypts, by who does it: the keyslots of an inline engine, or ciphers on the CPU."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from blkcrypto.block.capabilities import capabilities
+from blkcrypto.block.fallback_slots import SoftwareCiphers
+from blkcrypto.block.key import BlkCryptoKey, CryptoModeNum, KeyType
+from blkcrypto.block.modes import MODES, CryptoMode
+from blkcrypto.block.profile import CryptoProfile
+from blkcrypto.block.request import Request
+from blkcrypto.crypto.cipher import DataUnitCipher, new_cipher
+from hwmodel.device import Device
+from hwmodel.keywrap import KeyWrapUnit
+
+_KEY_TYPES: Final = {"raw": KeyType.RAW, "hw-wrapped": KeyType.HW_WRAPPED}
+
+
+@dataclass(slots=True)
+class Engine:
+    """The inline crypto engine: what was programmed into each keyslot.
+
+    Attributes:
+        programs, evicts: how often.
+    """
+
+    unit: KeyWrapUnit | None
+    programs: int = 0
+    evicts: int = 0
+    _slots: dict[int, DataUnitCipher] = field(default_factory=dict)
+    _slotless: dict[BlkCryptoKey, DataUnitCipher] = field(default_factory=dict)
+
+    def cipher(self, key: BlkCryptoKey) -> DataUnitCipher:
+        """The cipher that ``key`` gives; hardware unwraps and derives what software cannot."""
+        raw = key.raw
+        if key.crypto_cfg.key_type is KeyType.HW_WRAPPED:
+            assert self.unit is not None, "a wrapped key exists only where a unit wrapped it"
+            raw = self.unit.inline_key(raw)
+        return new_cipher(MODES[key.crypto_cfg.crypto_mode].name, raw)
+
+    def keyslot_program(self, key: BlkCryptoKey, slot: int) -> None:
+        """Load ``key``; the old one is overwritten."""
+        self.programs += 1
+        cipher = self.cipher(key)
+        self._wipe(slot)
+        self._slots[slot] = cipher
+
+    def keyslot_evict(self, key: BlkCryptoKey, slot: int) -> None:
+        """Clear ``slot``."""
+        del key
+        self.evicts += 1
+        self._wipe(slot)
+
+    def _wipe(self, slot: int) -> None:
+        old = self._slots.pop(slot, None)
+        if old is not None:
+            old.wipe()
+
+    def cipher_of(self, rq: Request) -> DataUnitCipher:
+        """The cipher for ``rq``: its keyslot's, or its key's where hardware gets the key with the request."""
+        if rq.keyslot >= 0:
+            return self._slots[rq.keyslot]
+        assert rq.crypt_ctx is not None
+        return self.of_key(rq.crypt_ctx.key)
+
+    def of_key(self, key: BlkCryptoKey) -> DataUnitCipher:
+        """The kept cipher of ``key``."""
+        found = self._slotless.get(key)
+        if found is None:
+            found = self._slotless[key] = self.cipher(key)
+        return found
+
+    def profile(self, device: Device) -> CryptoProfile | None:
+        """The crypto profile of ``device`` with this engine in it; None when the device has none."""
+        slots = device.keyslots
+        if slots is None:
+            return None
+        types = KeyType(0)
+        for name in slots.key_types:
+            types |= _KEY_TYPES[name]
+        offered = capabilities(
+            {CryptoModeNum.AES_256_XTS: slots.data_unit_sizes.value},
+            max_dun_bytes=slots.dun_bytes.value,
+            key_types=types,
+        )
+        return CryptoProfile(device.name, slots.count.value, offered, self)
+
+
+class CountedCiphers(SoftwareCiphers):
+    """The crypto API, counting the keys that the fallback loads into its slots."""
+
+    def __init__(self) -> None:
+        self.programs = 0
+
+    def set_key(self, mode: CryptoMode, raw: bytes) -> DataUnitCipher:
+        """The cipher."""
+        self.programs += 1
+        return super().set_key(mode, raw)

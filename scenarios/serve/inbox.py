@@ -1,0 +1,98 @@
+"""Received bytes to requests, without a socket.
+
+Rules:
+
+- A request is handed out when all of it is there: header, and payload of a write.
+- Payloads are views of the receive buffer: nothing is copied.  They are valid until ``room`` is called next.
+- A write with more payload than the export takes ends the connection: reading it would cost memory or
+  time that a hostile client chooses.
+- Nothing is parsed after ``CMD_DISC``.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from scenarios.serve.protocol import REQUEST, Command, ProtocolViolation, Request, parse_request
+
+U8 = npt.NDArray[np.uint8]
+
+_BUFFER_BYTES: Final = 1 << 20
+
+
+class Incoming(NamedTuple):
+    """One request and what came with it.
+
+    Attributes:
+        request: its header.
+        payload: ``uint8[length]`` of a write, a view; else None.
+    """
+
+    request: Request
+    payload: U8 | None
+
+
+class Inbox:
+    """The receive buffer of one connection.
+
+    Args:
+        max_payload: bytes of the largest write.
+        unread: what arrived after the handshake.
+
+    Attributes:
+        ended: the client said ``CMD_DISC``.
+    """
+
+    def __init__(self, max_payload: int, unread: bytes | bytearray = b"") -> None:
+        self.ended = False
+        self._max_payload = max_payload
+        self._buffer: U8 = np.empty(max(_BUFFER_BYTES, len(unread)), dtype=np.uint8)
+        self._buffer[: len(unread)] = np.frombuffer(unread, dtype=np.uint8)
+        self._filled = len(unread)
+        self._parsed = 0
+        self._wanted = 0
+
+    def room(self) -> memoryview:
+        """Where to receive to, at least one byte; ends the life of all payloads handed out."""
+        left = self._filled - self._parsed
+        size = max(_BUFFER_BYTES, self._wanted)
+        if size != len(self._buffer):
+            grown = np.empty(size, dtype=np.uint8)
+            grown[:left] = self._buffer[self._parsed : self._filled]
+            self._buffer = grown
+        elif self._parsed and left:
+            # numpy copies overlapping slices as if through a temporary.
+            self._buffer[:left] = self._buffer[self._parsed : self._filled]
+        self._parsed, self._filled = 0, left
+        return self._buffer.data[left:]
+
+    def received(self, count: int) -> list[Incoming]:
+        """``count`` bytes were written to ``room``: the requests that are complete now.
+
+        Raises:
+            ProtocolViolation: hang up; requests before the violation are lost with it.
+        """
+        self._filled += count
+        found: list[Incoming] = []
+        buffer, at, filled = self._buffer, self._parsed, self._filled
+        view = buffer.data
+        self._wanted = 0
+        while filled - at >= REQUEST.size and not self.ended:
+            request = parse_request(view, at)
+            body = at + REQUEST.size
+            payload = None
+            if request.command == Command.WRITE:
+                if request.length > self._max_payload:
+                    raise ProtocolViolation(f"a write of {request.length} bytes")
+                if filled - body < request.length:
+                    self._wanted = REQUEST.size + request.length
+                    break
+                payload = buffer[body : body + request.length]
+                body += request.length
+            self.ended = request.command == Command.DISC
+            if not self.ended:
+                found.append(Incoming(request, payload))
+            at = body
+        self._parsed = at
+        return found
