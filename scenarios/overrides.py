@@ -39,7 +39,7 @@ def sets_document(sets: Iterable[str]) -> Document:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise BadInput(f"write KEY=VALUE, as in keyslots=8, not {text!r}", where="--set")
-        key = _dotted(name.strip(), text)
+        key = dotted_key(name.strip(), f"--set {text}")
         parsed = parse_value(value.strip())
         if key == "device" and isinstance(parsed, str):
             key = "device.base"
@@ -59,8 +59,15 @@ def put(table: Table, key: str, value: object) -> None:
     table[last] = value
 
 
-def _dotted(name: str, text: str) -> str:
-    """The dotted key that ``name`` is short for."""
+def dotted_key(name: str, where: str = "") -> str:
+    """The dotted key that ``name`` is short for.
+
+    Args:
+        where: the whole option, for the error.
+
+    Raises:
+        BadInput: a bare name that no section has.
+    """
     if "." in name or name in ("name", "question", "device", "vary"):
         return name
     short = name.replace("-", "_")
@@ -75,4 +82,4 @@ def _dotted(name: str, text: str) -> str:
     if name in Scenario.__struct_fields__:
         return name
     names = (*known, *SHORTCUTS, *Scenario.__struct_fields__)
-    raise BadInput(f"unknown key {name!r}{nearest(name, set(names))}", where=f"--set {text}")
+    raise BadInput(f"unknown key {name!r}{nearest(name, set(names))}", where=where)

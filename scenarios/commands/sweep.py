@@ -30,6 +30,12 @@ DONE, CHECK_FAILED, POINTS_FAILED = 0, 1, 3
 @click.option(
     "--loss", default="5%", show_default=True, metavar="P%", help="What fewer keyslots may cost at the knee."
 )
+@click.option(
+    "--pool",
+    multiple=True,
+    metavar="KEY",
+    help="Pool over KEY too; repeats, traces and volumes always are.",
+)
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
 @click.option("--quiet", "-q", is_flag=True, help="No table and no progress.")
 def sweep_command(
@@ -39,13 +45,14 @@ def sweep_command(
     where: str,
     folder: str,
     loss: str,
+    pool: tuple[str, ...],
     sets: tuple[str, ...],
     quiet: bool,
 ) -> int:
     """Run SCENARIO at every combination of what is varied, with REPEAT seeds each.
 
-    Writes DIR/results.json and DIR/results.csv.  Interrupt it at any time: the same command goes on where it
-    stopped.
+    Writes DIR/results.json and DIR/results.csv, and DIR/merged.csv where several points answer one question.
+    Interrupt it at any time: the same command goes on where it stopped.
     """
     from pathlib import Path
 
@@ -53,21 +60,25 @@ def sweep_command(
     from scenarios.report.console import new_console
     from scenarios.report.files import write_text
     from scenarios.report.progress import new_progress
-    from scenarios.report.sweep import print_sweep, results_csv, results_json
+    from scenarios.report.sweep import merged_csv, print_sweep, results_csv, results_json
+    from scenarios.sweeps.merged import merged, pooled_keys
     from scenarios.sweeps.sweep import plan, run_points
 
     allowed = _share(loss)
+    over = pooled_keys(pool)
     points = plan(scenario, parse_vary(vary), sets=sets, repeat=repeat)
     with new_progress(quiet=quiet) as bar:
         task = bar.add_task("points", total=len(points))
         ended = run_points(
             points, Path(folder), on=where, progress=lambda done, _: bar.update(task, completed=done)
         )
-    found = _knees(ended, allowed)
-    write_text(str(Path(folder) / "results.json"), results_json(ended, found))
+    found, together = _knees(ended, allowed), merged(ended, Path(folder), over)
+    write_text(str(Path(folder) / "results.json"), results_json(ended, found, together))
     write_text(str(Path(folder) / "results.csv"), results_csv(ended))
+    if together:
+        write_text(str(Path(folder) / "merged.csv"), merged_csv(together))
     if not quiet:
-        print_sweep(new_console(), ended, found)
+        print_sweep(new_console(), ended, found, together)
     return _status(ended)
 
 
@@ -82,7 +93,7 @@ def _knees(ended: "Sequence[Ended]", loss: float) -> "list[Knee]":
         [
             Measured(
                 labels=labels,
-                keyslots=int(figures["keyslots"] or 0),
+                keyslots=int(figures["keyslot_count"] or 0),
                 iops=figures["iops"] or 0.0,
                 latency_ns=figures["lat_mean_ns"] or 0.0,
             )

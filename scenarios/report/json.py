@@ -100,15 +100,16 @@ def _direction(direction: DirectionResult) -> Json:
         "io_bytes": direction.io_bytes,
         "iops": direction.iops,
         "bw_bytes": direction.bw_bytes,
-        "lat_ns": _distribution(direction.lat_ns),
-        "keyslot_wait_ns": _distribution(direction.keyslot_wait_ns),
-        "cpu_crypto_ns": _distribution(direction.cpu_crypto_ns),
-        "device_ns": _distribution(direction.device_ns),
+        "lat_ns": distribution_object(direction.lat_ns),
+        "keyslot_wait_ns": distribution_object(direction.keyslot_wait_ns),
+        "cpu_crypto_ns": distribution_object(direction.cpu_crypto_ns),
+        "device_ns": distribution_object(direction.device_ns),
         "stage_ns": dict(direction.stage_ns),
     }
 
 
-def _distribution(values: Distribution) -> Json:
+def distribution_object(values: Distribution) -> Json:
+    """A distribution as in a run's JSON."""
     return {
         "min": values.min,
         "max": values.max,

@@ -13,16 +13,20 @@ from rich.text import Text
 
 import blkcrypto
 from blkcrypto.base.units import format_duration
-from scenarios.report.console import new_table, trimmed
+from scenarios.report.console import new_table, print_table, trimmed
+from scenarios.report.json import Json, distribution_object
+from scenarios.result import PERCENTILES
 from scenarios.sweeps.knee import Knee
+from scenarios.sweeps.merged import Merged
 from scenarios.sweeps.store import METRICS, metrics
 from scenarios.sweeps.sweep import Ended
 
 _MOST_ROWS: Final = 200
 
 
-def results_json(ended: Sequence[Ended], knees: Sequence[Knee]) -> str:
-    """All points in the order of the grid, and the knees, as JSON text; equal runs give equal bytes."""
+def results_json(ended: Sequence[Ended], knees: Sequence[Knee], merged: Sequence[Merged] = ()) -> str:
+    """All points in the order of the grid, pooled ones, and the knees, as JSON text; equal runs give equal
+    bytes."""
     rows = [
         {
             "set": dict(one.point.labels),
@@ -38,9 +42,29 @@ def results_json(ended: Sequence[Ended], knees: Sequence[Knee]) -> str:
     document = {
         "blkcrypto": {"version": blkcrypto.__version__},
         "points": rows,
+        "merged": [_merged_object(one) for one in merged],
         "knees": [_knee_object(knee) for knee in knees],
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _merged_object(merged: Merged) -> Json:
+    """Shaped as a run's, less what does not add up."""
+    return {
+        "set": dict(merged.labels),
+        "points": merged.points,
+        "missing": merged.missing,
+        **{
+            direction: {
+                "total_ios": merged.ios[direction],
+                "io_bytes": merged.bytes[direction],
+                **{name: distribution_object(values) for name, values in distributions.items()},
+                "stage_ns": dict(merged.stage_ns[direction]),
+            }
+            for direction, distributions in merged.distributions.items()
+        },
+        "keyslots": dict(merged.keyslots),
+    }
 
 
 def _knee_object(knee: Knee) -> dict[str, object]:
@@ -62,7 +86,7 @@ def results_csv(ended: Sequence[Ended]) -> str:
     names = [name for name, _, _ in METRICS]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([*keys, "repeat", "seed", "status", *names])
+    table.writerow(_header(keys, "repeat", "seed", "status", *names))
     for one in ended:
         point, figures = one.point, metrics(one.result or {})
         values = ["" if figures[name] is None else figures[name] for name in names]
@@ -70,14 +94,40 @@ def results_csv(ended: Sequence[Ended]) -> str:
     return text.getvalue()
 
 
-def print_sweep(console: Console, ended: Sequence[Ended], knees: Sequence[Knee]) -> None:
-    """Knees, a table of what is done, and what is not, with the reason."""
+def merged_csv(merged: Sequence[Merged]) -> str:
+    """One line per pooled distribution: what was varied, direction, quantity, and the figures."""
+    keys = list(merged[0].labels) if merged else []
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    percentages = [f"p{percentage:g}" for percentage in PERCENTILES]
+    table.writerow(
+        _header(keys, "points", "direction", "quantity", "N", "min", "mean", "stddev", "max", *percentages)
+    )
+    for one in merged:
+        for direction, distributions in one.distributions.items():
+            for quantity, found in distributions.items():
+                figures = [found.N, found.min, found.mean, found.stddev, found.max]
+                ranks = [found.percentile.get(percentage, "") for percentage in PERCENTILES]
+                table.writerow([*one.labels.values(), one.points, direction, quantity, *figures, *ranks])
+    return text.getvalue()
+
+
+def _header(keys: Sequence[str], *fixed: str) -> list[str]:
+    """Column names, all different: a varied key called like a fixed column is ``set.KEY``."""
+    return [*(f"set.{key}" if key in fixed else key for key in keys), *fixed]
+
+
+def print_sweep(
+    console: Console, ended: Sequence[Ended], knees: Sequence[Knee], merged: Sequence[Merged] = ()
+) -> None:
+    """Knees, a table of what is done, of what is pooled, and what is not done, with the reason."""
     with trimmed(console):
         done = [one for one in ended if one.status == "done"]
         console.print(Text(f"{len(done)} of {len(ended)} points are done.", style="bold"))
         for knee in knees:
             console.print(Text(_knee_sentence(knee)))
         _print_table(console, done)
+        _print_merged(console, merged)
         for reason in _reasons(ended):
             console.print(Text(reason))
 
@@ -123,6 +173,26 @@ def _print_table(console: Console, done: Sequence[Ended]) -> None:
     console.print(table)
     if len(combinations) > _MOST_ROWS:
         console.print(Text(f"... and {len(combinations) - _MOST_ROWS} combinations more, in results.csv"))
+
+
+def _print_merged(console: Console, merged: Sequence[Merged]) -> None:
+    """A row per group of several points: all their bios together."""
+    if not merged:
+        return
+    keys = [key.rpartition(".")[2] for key in merged[0].labels] or [""]
+    columns = ("points", "bios", "mean", "50 %", "99 %", "99.9 %", "99.99 %")
+    table = new_table(console, "All bios together", *keys, *columns)
+    for one in itertools.islice(merged, _MOST_ROWS):
+        found = one.distributions["all"]["lat_ns"]
+        shown = [found.percentile.get(percentage) for percentage in (50.0, 99.0, 99.9, 99.99)]
+        table.add_row(
+            *(one.labels.values() or ("",)),
+            str(one.points),
+            f"{found.N:,}",
+            format_duration(found.mean),
+            *("" if value is None else format_duration(value) for value in shown),
+        )
+    print_table(console, table)
 
 
 def _mean(figures: Sequence[Mapping[str, float | None]], name: str) -> float:

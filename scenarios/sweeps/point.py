@@ -15,6 +15,7 @@ from scenarios.report.json import run_object
 from scenarios.run import run
 from scenarios.schema import Scenario
 from scenarios.source import trace_path
+from scenarios.sweeps.pool import Pool
 
 _HEAD_BYTES: Final = 1 << 20
 
@@ -48,7 +49,7 @@ class Outcome:
 
     Attributes:
         status: ``done`` or ``failed``.
-        result: the run's result as JSON on one line, or what went wrong.
+        result: a ``scenarios.sweeps.store.KeptPoint`` as JSON on one line, or what went wrong.
         wall_s: how long it took, for people to plan with; never part of a result.
     """
 
@@ -86,7 +87,10 @@ def run_point(scenario: Scenario, version: str) -> Outcome:
         what = f"the worker has blkcrypto {blkcrypto.__version__}, the sweep {version}"
         return Outcome(status="failed", result=what)
     try:
-        result = json.dumps(run_object(run(scenario)), ensure_ascii=False, allow_nan=False)
+        pool = Pool(warmup=scenario.run.warmup)
+        result = run_object(run(scenario, sinks=[pool]))
+        kept = {"result": result, "pool": msgspec.to_builtins(pool.packed())}
+        text = json.dumps(kept, ensure_ascii=False, allow_nan=False)
     except Exception as error:
         return Outcome(status="failed", result=f"{type(error).__name__}: {error}")
-    return Outcome(status="done", result=result, wall_s=time.perf_counter() - begun)
+    return Outcome(status="done", result=text, wall_s=time.perf_counter() - begun)

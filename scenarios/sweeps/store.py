@@ -1,9 +1,10 @@
 """A sweep's folder: a file per finished point, and an index.
 
-    points/DIGEST.json   one point's result; whole or not there
+    points/DIGEST.json   one point's result, and what it adds to pooled ones; whole or not there
     index.sqlite         one row per point: parameters, seed, digest, status, attempts, time spent, metrics
     results.json         all points in the order of the grid, once all have ended
     results.csv          the same as a table, less detailed
+    merged.csv           pooled distributions, where several points answer one question
 
 A point is finished when its file is there: the index is for people and may be deleted.  Only one sweep at a
 time writes to a folder.
@@ -18,9 +19,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import msgspec
+
 from blkcrypto.base.errors import BadInput
 from scenarios.report.files import write_text
 from scenarios.sweeps.point import Point
+from scenarios.sweeps.pool import Packed
 
 Json = dict[str, object]
 
@@ -31,7 +35,7 @@ METRICS: Final = (
     ("bw_bytes", "REAL", ("all", "bw_bytes")),
     ("lat_mean_ns", "REAL", ("all", "lat_ns", "mean")),
     ("lat_p99_ns", "INTEGER", ("all", "lat_ns", "percentile", "99.000000")),
-    ("keyslots", "INTEGER", ("keyslots", "count")),
+    ("keyslot_count", "INTEGER", ("keyslots", "count")),
     ("keyslot_hits", "INTEGER", ("keyslots", "hits")),
     ("keyslot_programs", "INTEGER", ("keyslots", "programs")),
     ("keyslot_waits", "INTEGER", ("keyslots", "waits")),
@@ -61,6 +65,30 @@ def metrics(result: Json) -> dict[str, float | int | None]:
             value = value.get(key) if isinstance(value, dict) else None
         found[name] = value if isinstance(value, int | float) else None
     return found
+
+
+class KeptPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a finished point.
+
+    Attributes:
+        result: the run's JSON object.
+        pool: what it adds to pooled distributions (``Pool.packed``).
+    """
+
+    result: Json
+    pool: dict[str, dict[str, Packed]]
+
+
+def kept_point(folder: Path, digest: str) -> KeptPoint | None:
+    """A finished point; None when there is none, or its file was damaged."""
+    try:
+        return msgspec.json.decode(_file(folder, digest).read_bytes(), type=KeptPoint)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _file(folder: Path, digest: str) -> Path:
+    return folder / "points" / f"{digest}.json"
 
 
 class Store:
@@ -102,15 +130,12 @@ class Store:
 
     def result(self, digest: str) -> Json | None:
         """The result of a finished point; None when there is none, or its file was damaged."""
-        try:
-            found = json.loads(self._file(digest).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return found if isinstance(found, dict) else None
+        kept = kept_point(self.folder, digest)
+        return kept.result if kept is not None else None
 
-    def save(self, digest: str, result: str) -> None:
-        """Keep a finished point's result."""
-        write_text(str(self._file(digest)), result + "\n")
+    def save(self, digest: str, kept: str) -> None:
+        """Keep a finished point: ``KeptPoint`` as JSON."""
+        write_text(str(_file(self.folder, digest)), kept + "\n")
 
     def note(
         self,
@@ -140,9 +165,6 @@ class Store:
         places = ", ".join(f":{name}" for name in row)
         self._index.execute(f"INSERT OR REPLACE INTO points ({', '.join(row)}) VALUES ({places})", row)
         self._index.commit()
-
-    def _file(self, digest: str) -> Path:
-        return self._points / f"{digest}.json"
 
 
 def _new_index(path: Path) -> tuple[dict[str, tuple[int, float | None]], sqlite3.Connection]:
