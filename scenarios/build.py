@@ -19,8 +19,8 @@ from hwmodel.recordedmedia import RecordedMedia
 from scenarios.filekeys import FileKeys
 from scenarios.fua import fua_rows
 from scenarios.keyed import KeyedBatch
-from scenarios.layout import Layout, PlacedBatch
 from scenarios.measure import Measure
+from scenarios.placement.layout import Layout, PlacedBatch
 from scenarios.records import Records
 from scenarios.schema import Scenario
 from scenarios.streams import stream
@@ -134,7 +134,13 @@ def build(
         medium=recorded,
     )
     capacity = device.media.capacity_bytes.value
-    layout = Layout.build(scenario.layout, capacity, seed, named_files=named_files)
+    layout = Layout.build(
+        scenario.layout,
+        capacity,
+        seed,
+        named_files=named_files,
+        sample_files=scenario.workload.sample_files,
+    )
     return Model(scenario, layout, keys, plane, measure, machine, recorded)
 
 

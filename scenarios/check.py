@@ -26,6 +26,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("workload.fua_share", 0, 1),
     ("workload.zipf", 0, 20),
     ("workload.jobs", 1, 4096),
+    ("workload.sample_files", 0, 1),
     ("layout.file_size_bytes", 512, _UNBOUNDED),
     ("layout.file_size_spread", 0, 5),
     ("layout.fragmentation", 0, 1),
@@ -49,6 +50,8 @@ _DEVICE_RANGES: tuple[tuple[str, int, int], ...] = (
     ("keyslots.dun_bytes", 1, 32),
     ("engine.clock_percent", 1, 1000),
 )
+
+_LONGEST_WINDOW = 1 << 22
 
 Problem = tuple[str, str]  # the key to point at, and what is wrong
 
@@ -121,6 +124,12 @@ def _source(scenario: Scenario) -> Iterator[Problem]:
         yield "workload", 'give a trace (trace = "FILE") or a number of generated I/Os (ios = 100000)'
     if workload.limit == 0:
         yield "workload.limit", "0 rows leave nothing to run: drop it, or at least 1"
+    if workload.end_ns and workload.end_ns <= workload.begin_ns:
+        yield "workload.end_ns", "nothing lies between it and workload.begin: make it later, or leave it out"
+    if workload.trace is None and (workload.begin_ns or workload.end_ns):
+        yield "workload.begin_ns", "a time range is cut from a trace: drop it, or name a trace"
+    if workload.sort_window is not None and workload.sort_window > _LONGEST_WINDOW:
+        yield "workload.sort_window", f"{workload.sort_window} rows do not fit in memory: {_LONGEST_WINDOW}"
     if workload.trace is not None and workload.ios:
         yield "workload.ios", "a trace is replayed as it is: drop ios, or drop trace"
     if workload.trace is None and workload.rate_per_s and run.queue_depth:

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from scenarios.schema import Scenario
 
     _IntType = click.ParamType[int]
+    _RangeType = click.ParamType[tuple[int, int]]
 else:
-    _IntType = click.ParamType  # generic only in newer clicks
+    _IntType = _RangeType = click.ParamType  # generic only in newer clicks
 
 DONE, CHECK_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -72,6 +73,22 @@ class Duration(_IntType):
             return parse_duration_ns(str(value))
         except UnitError as error:
             self.fail(str(error), param, ctx)
+
+
+class TimeRange(_RangeType):
+    """Begin and end in ns: ``10s..60s``, ``10s..`` or ``..60s``; an end of 0 is the trace's."""
+
+    name = "range"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Nanoseconds of the option's text."""
+        begin, dots, end = str(value).partition("..")
+        if not dots:
+            self.fail(f"write BEGIN..END, as in 10s..60s, not {value!r}", param, ctx)
+        times = (Duration().convert(text, param, ctx) if text else 0 for text in (begin, end))
+        return next(times), next(times)
 
 
 class _NobodyReads(Exception):
@@ -224,6 +241,18 @@ def run_command(
 @click.option("--queue-depth", type=click.IntRange(min=1), metavar="N", help="Bios outstanding at once.")
 @click.option("--payload", type=click.Choice(["none", "verify"]), help="Really encrypt and compare.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N rows.")
+@click.option(
+    "--time-range", type=TimeRange(), metavar="A..B", help="Only this part of the trace, e.g. 10s..60s."
+)
+@click.option(
+    "--sort-window", type=click.IntRange(min=0), metavar="N", help="Sort by time within N rows; 0 for none."
+)
+@click.option(
+    "--sample-files",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Only this share of the files.",
+)
 @click.option(
     "--pace", type=click.Choice(["recorded", "asap"]), help="Recorded times, or as fast as it goes."
 )

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from blkcrypto.base.units import SECTOR_SHIFT
 from scenarios.filekeys import FileKeys
-from scenarios.layout import PlacedBatch
+from scenarios.placement.layout import PlacedBatch
 
 Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]

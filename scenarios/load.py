@@ -74,6 +74,9 @@ class ReplayOptions(TypedDict, total=False):
     volume: str | None
     skip_bad_lines: bool | None
     limit: int | None
+    time_range: tuple[int, int] | None
+    sort_window: int | None
+    sample_files: float | None
     design: str | None
     keys: str | None
     engine: str | None
@@ -97,6 +100,8 @@ _REPLAY_KEYS = {
     "volume": "workload.volume",
     "skip_bad_lines": "workload.skip_bad_lines",
     "limit": "workload.limit",
+    "sort_window": "workload.sort_window",
+    "sample_files": "workload.sample_files",
     "design": "keys.design",
     "keys": "keys.type",
     "engine": "keys.engine",
@@ -136,6 +141,11 @@ def replay_scenario(trace: str, *, sets: Sequence[str] = (), **options: Unpack[R
         "replay", {"name": "replay", "question": f"What does {trace} cost when it is encrypted?"}
     )
     put(document.data, "workload.trace", trace)
+    begin_and_end = given.pop("time_range", None)
+    if isinstance(begin_and_end, tuple):
+        for key, time_ns in zip(("workload.begin_ns", "workload.end_ns"), begin_and_end, strict=True):
+            put(document.data, key, time_ns)
+            document.options[key] = "--time-range"
     for name, value in given.items():
         key = _REPLAY_KEYS.get(name) or f"device.keyslots.program_{keys.replace('-', '_')}_ns"
         put(document.data, key, value)

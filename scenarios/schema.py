@@ -10,12 +10,14 @@ import msgspec
 
 from hwmodel.device import Device
 from hwmodel.faultplan import FaultPlan
+from scenarios.traces.order import TimeBackwards, ZeroSize
 
 KeyTypeName = Literal["raw", "hw-wrapped"]
 EngineName = Literal["inline", "fallback", "fs-layer"]
 Payload = Literal["none", "verify"]
 Pace = Literal["recorded", "asap"]
 MediaTimes = Literal["model", "recorded"]
+PastEnd = Literal["wrap", "drop", "error"]
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -30,6 +32,14 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         skip_bad_lines: count damaged lines of the trace and go on.
         limit: I/Os of the trace to use, from its beginning.
         volume: device or volume of the trace to keep.
+        begin_ns: time of the trace to begin at, counted from its first I/O; what remains counts from there.
+        end_ns: time of the trace to stop at; 0 for its end.
+        sort_window: rows within which to sort by time; the format's own when left out, 0 for none.
+        time_backwards: an I/O earlier than one before it takes that one's time (``clamp``), moves everything
+            after it so that gaps stay (``shift``, for clocks that were set back and joined traces), or is an
+            ``error``.
+        zero_size: ``drop`` reads, writes and discards of no bytes, or take one for an ``error``.
+        sample_files: share of the files whose I/O is kept, chosen by the seed.
         ios: I/Os to generate over the files of the layout.
         rate_per_s: arrivals per second of an open loop; 0 makes a closed loop.
         arrivals: a Poisson process, or evenly spaced.
@@ -49,6 +59,12 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     skip_bad_lines: bool = False
     limit: int | None = None
     volume: str | None = None
+    begin_ns: int = 0
+    end_ns: int = 0
+    sort_window: int | None = None
+    time_backwards: TimeBackwards = "clamp"
+    zero_size: ZeroSize = "drop"
+    sample_files: float = 1.0
     ios: int = 0
     rate_per_s: float = 0.0
     arrivals: Literal["poisson", "even"] = "poisson"
@@ -71,6 +87,8 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         fragmentation: share of extents placed at random instead of in file order, 0 to 1.
         extent_bytes: smallest contiguous piece of a file.
         span_bytes: address space covered; 0 means the device's capacity.
+        past_end: an address past the last file goes on at the first (``wrap``), is left out (``drop``), or is
+            an ``error``.
     """
 
     files: int = 0
@@ -79,6 +97,7 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     fragmentation: float = 0.0
     extent_bytes: int = 1 << 20
     span_bytes: int = 0
+    past_end: PastEnd = "wrap"
 
 
 class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

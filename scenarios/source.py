@@ -5,7 +5,7 @@ from importlib import resources
 from typing import Protocol
 
 from blkcrypto.base.errors import BadInput
-from scenarios.layout import Layout
+from scenarios.placement.layout import Layout
 from scenarios.schema import Scenario
 from scenarios.traces.batch import BATCH_ROWS, TraceBatch
 from scenarios.traces.completed import LARGEST, WHICH_HAVE_THEM, completed
@@ -96,6 +96,11 @@ def open_source(scenario: Scenario) -> Source:
         skip_bad_lines=workload.skip_bad_lines,
         limit=workload.limit,
         volume=workload.volume,
+        begin_ns=workload.begin_ns,
+        end_ns=workload.end_ns or None,
+        sort_window=workload.sort_window,
+        time_backwards=workload.time_backwards,
+        zero_size=workload.zero_size,
     )
     return _TraceSource(reader) if scenario.run.media == "model" else _RecordedSource(reader, workload.limit)
 

@@ -25,7 +25,7 @@ from blkcrypto.fs.smallfs.errors import IoFailed, NoSpace
 from blkcrypto.fs.smallfs.gc import collect
 from blkcrypto.fs.smallfs.laid import disk_over, make_files
 from blkcrypto.fs.smallfs.mount import Mount
-from scenarios.layout import Layout
+from scenarios.placement.layout import Layout
 from scenarios.traces.batch import TraceBatch
 from tests.fscrypt_world import CLASSIC, EXT4, SHORT_RAW, UUID
 from tests.small_world import add_key, encrypted_dir, new_device, new_mount, read, wrap, write

@@ -6,8 +6,8 @@ import pytest
 from blkcrypto.fs.fscrypt.keysetup import KeySetup
 from scenarios.filekeys import FileKeys
 from scenarios.keyed import KeyedBatch
-from scenarios.layout import PlacedBatch
 from scenarios.load import load_scenario
+from scenarios.placement.layout import PlacedBatch
 from scenarios.run import run
 from scenarios.schema import Keys
 

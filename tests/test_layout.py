@@ -9,7 +9,7 @@ from blkcrypto.base.errors import BadInput
 from blkcrypto.block.op import ReqOp
 from blkcrypto.fs.allocation.permutation import PartialPermutation, Permutation
 from scenarios import schema
-from scenarios.layout import Layout, PlacedBatch
+from scenarios.placement.layout import Layout, PlacedBatch
 from scenarios.streams import stream
 from scenarios.traces.batch import TraceBatch
 
@@ -188,6 +188,8 @@ def test_rows_that_change_are_counted(
         "cut": placed.cut,
         "wrapped": placed.wrapped,
         "empty": placed.empty,
+        "past_end": 0,
+        "not_sampled": 0,
     }
 
 
@@ -225,6 +227,61 @@ def test_part_of_a_data_unit_becomes_the_whole() -> None:
 def test_an_address_past_the_files_wraps_around() -> None:
     placed = plain().place(batch([(READ, CAPACITY // 512 + 8, 8)]), UNIT)
     assert (pieces(placed), placed.wrapped) == ([(0, UNIT, UNIT, 0, 1)], 1)
+
+
+def built_with(past_end: schema.PastEnd) -> Layout:
+    wanted = schema.Layout(files=4, file_size_bytes=16 * EXTENT, extent_bytes=EXTENT, past_end=past_end)
+    return Layout.build(wanted, CAPACITY, 1)
+
+
+def test_an_address_past_the_files_can_be_left_out() -> None:
+    layout, end = built_with("drop"), CAPACITY // 512
+    rows = [(READ, end + 8, 8), (WRITE, end - 8, 16), (ReqOp.DISCARD, end, 8), (READ, 0, 8)]
+    placed = layout.place(batch([(int(op), sector, sectors) for op, sector, sectors in rows]), UNIT)
+    # Of the write its first half is left, as on a device that ends there.
+    assert pieces(placed) == [(1, CAPACITY - UNIT, UNIT, 3, 16 * EXTENT // UNIT - 1), (3, 0, UNIT, 0, 0)]
+    assert layout.counts["past_end"] == 3
+
+
+def test_an_address_past_the_files_can_be_an_error() -> None:
+    with pytest.raises(BadInput, match=f"at byte {CAPACITY + UNIT} is past the end"):
+        built_with("error").place(batch([(READ, CAPACITY // 512 + 8, 8)]), UNIT)
+
+
+@given(rows=rows, past_end=st.sampled_from(["drop", "error"]))
+def test_rows_inside_the_files_do_not_notice_what_would_happen_outside(
+    rows: list[tuple[int, int, int]], past_end: schema.PastEnd
+) -> None:
+    inside = [(op, sector % (CAPACITY // 512 - 480), sectors) for op, sector, sectors in rows]
+    placed = built_with(past_end).place(batch(inside), UNIT)
+    assert pieces(placed) == pieces(built_with("wrap").place(batch(inside), UNIT))
+
+
+def sampled(share: float, seed: int = 1) -> Layout:
+    wanted = schema.Layout(files=0, file_size_bytes=EXTENT, extent_bytes=EXTENT)
+    return Layout.build(wanted, 4096 * EXTENT, seed, sample_files=share)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_of_a_sample_of_files_all_io_is_kept_and_of_the_others_none(share: float) -> None:
+    layout = sampled(share)
+    placed = layout.place(batch([(READ, 128 * file, 8) for file in (*range(4096), *range(4096))]), UNIT)
+    kept, times = np.unique(placed.file, return_counts=True)
+    # A binomial count of 4096: within 5 standard deviations.
+    assert abs(len(kept) - 4096 * share) < 5 * np.sqrt(4096 * share * (1 - share))
+    assert set(times.tolist()) == {2}
+    assert layout.counts["not_sampled"] == 2 * (4096 - len(kept))
+
+
+def test_a_larger_sample_has_the_files_of_a_smaller_one_and_other_seeds_have_others() -> None:
+    io = batch([(READ, 128 * file, 8) for file in range(4096)])
+    small, large = (set(sampled(share).place(io, UNIT).file.tolist()) for share in (0.1, 0.4))
+    assert small < large
+    assert small != set(sampled(0.1, seed=2).place(io, UNIT).file.tolist())
+
+
+def test_a_flush_is_in_every_sample() -> None:
+    assert len(sampled(0.0001).place(batch([(ReqOp.FLUSH, 0, 0)]), UNIT)) == 1
 
 
 @pytest.mark.parametrize("op", [ReqOp.DISCARD, ReqOp.WRITE_ZEROES, ReqOp.SECURE_ERASE])

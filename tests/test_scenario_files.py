@@ -12,7 +12,6 @@ from blkcrypto.base.errors import BadInput
 from hwmodel.device import Device, Keyslots, Media
 from scenarios import schema
 from scenarios.check import Refused
-from scenarios.layout import Layout
 from scenarios.load import (
     ReplayOptions,
     load_device,
@@ -21,6 +20,7 @@ from scenarios.load import (
     shipped_devices,
     shipped_scenarios,
 )
+from scenarios.placement.layout import Layout
 from scenarios.run import run
 from scenarios.schema import Scenario
 

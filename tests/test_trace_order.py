@@ -1,5 +1,6 @@
 """The rules of order, size and volume, each with its count."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.traces import BATCH_ROWS, TraceError, open_trace
-from scenarios.traces.order import sorted_rows
+from scenarios.traces.order import Clock, sorted_rows
 from scenarios.traces.rows import Rows, no_files
 from scenarios.traces.tally import COUNTS, Tally
 from tests.test_trace_formats import rows_of
@@ -105,6 +106,82 @@ def test_every_count_is_always_there(tmp_path: Path) -> None:
     rows_of(reader)
     assert list(reader.counts) == list(COUNTS)
     assert not any(reader.counts.values())
+
+
+BACK = ("100,R,0,512,1", "150,R,0,512,1", "90,R,0,512,1", "100,R,0,512,1", "10,R,0,512,1")
+
+
+def test_a_clock_that_was_set_back_can_shift_what_follows_so_that_gaps_stay(tmp_path: Path) -> None:
+    reader = open_trace(write(tmp_path, *BACK), columns=COLUMNS, time_backwards="shift")
+    assert [row[0] for row in rows_of(reader)] == [0, 50, 50, 60, 60]
+    assert counted(reader.counts) == {"time_backwards": 2}
+
+
+def test_a_time_that_goes_backwards_can_be_an_error(tmp_path: Path) -> None:
+    reader = open_trace(write(tmp_path, *BACK), columns=COLUMNS, time_backwards="error")
+    with pytest.raises(TraceError, match=r"trace\.csv: an I/O is 60 ns earlier than one before it"):
+        rows_of(reader)
+
+
+@given(
+    times=st.lists(st.integers(0, 1000), min_size=1, max_size=80),
+    cuts=st.lists(st.integers(1, 79), max_size=4),
+)
+def test_shifted_times_keep_every_gap_that_is_not_negative_however_they_are_batched(
+    times: list[int], cuts: list[int]
+) -> None:
+    expected = [0]
+    for before, now in pairwise(times):
+        expected.append(expected[-1] + max(0, now - before))
+    clock = Clock(Tally(), "shift")
+    parts = [part for part in np.split(np.array(times, np.int64), sorted(cuts)) if len(part)]
+    assert [time for part in parts for time in clock.since_first(part).tolist()] == expected
+
+
+def test_an_io_of_no_bytes_can_be_an_error_after_those_before_it(tmp_path: Path) -> None:
+    file = write(tmp_path, "1,R,512,512,1", "2,F,0,0,1", "3,W,1024,0,1", "4,W,0,512,1")
+    with open_trace(file, columns=COLUMNS, zero_size="error") as reader:
+        batches = reader.batches()
+        assert len(next(batches)) == 2
+        with pytest.raises(TraceError, match="sector 2 has no bytes"):
+            next(batches)
+
+
+@pytest.mark.parametrize(
+    ("begin_ns", "end_ns", "expected"),
+    [
+        (0, None, [(0, 0), (50, 1), (51, 2), (90, 3)]),
+        (50, None, [(0, 1), (1, 2), (40, 3)]),
+        (40, 90, [(10, 1), (11, 2)]),
+        (0, 51, [(0, 0), (50, 1)]),
+    ],
+)
+def test_a_time_range_is_cut_from_the_trace_and_counts_from_its_begin(
+    tmp_path: Path, begin_ns: int, end_ns: int | None, expected: list[tuple[int, int]]
+) -> None:
+    lines = (f"{1000 + time},R,{512 * at},512,1" for at, time in enumerate((0, 50, 51, 90)))
+    reader = open_trace(write(tmp_path, *lines), columns=COLUMNS, begin_ns=begin_ns, end_ns=end_ns)
+    assert [(row[0], row[2]) for row in rows_of(reader)] == expected
+    assert reader.counts["before_range"] == sum(time < begin_ns for time in (0, 50, 51, 90))
+
+
+def test_nothing_after_the_range_is_read(tmp_path: Path) -> None:
+    lines = [f"{index},R,0,512,1" for index in range(3 * BATCH_ROWS)]
+    reader = open_trace(write(tmp_path, *lines, "not a row"), columns=COLUMNS, begin_ns=5, end_ns=9)
+    assert [row[0] for row in rows_of(reader)] == [0, 1, 2, 3]
+
+
+def test_the_limit_counts_rows_of_the_range(tmp_path: Path) -> None:
+    lines = [f"{index},R,0,512,1" for index in range(2 * BATCH_ROWS)]
+    reader = open_trace(write(tmp_path, *lines), columns=COLUMNS, begin_ns=BATCH_ROWS + 7, limit=3)
+    assert [row[0] for row in rows_of(reader)] == [0, 1, 2]
+    assert reader.counts["before_range"] == BATCH_ROWS + 7
+
+
+def test_a_range_without_io_is_an_error(tmp_path: Path) -> None:
+    reader = open_trace(write(tmp_path, "1,R,0,512,1"), columns=COLUMNS, begin_ns=5)
+    with pytest.raises(TraceError, match="no I/O in it: before_range 1"):
+        rows_of(reader)
 
 
 @given(

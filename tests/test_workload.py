@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from blkcrypto.block.op import ReqOp
 from scenarios import schema
-from scenarios.layout import Layout
+from scenarios.placement.layout import Layout
 from scenarios.streams import stream
 from scenarios.workload import Workload
 from scenarios.zipf import Zipf

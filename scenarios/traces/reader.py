@@ -12,7 +12,14 @@ from scenarios.traces.columns import parse_columns
 from scenarios.traces.detect import detect
 from scenarios.traces.errors import TraceError
 from scenarios.traces.formats import FORMATS, MAPPED_TABLE, Format
-from scenarios.traces.order import batches, good_rows, sorted_rows
+from scenarios.traces.order import (
+    OrderRules,
+    TimeBackwards,
+    ZeroSize,
+    batches,
+    good_rows,
+    sorted_rows,
+)
 from scenarios.traces.parsing import Job, RowReader
 from scenarios.traces.rows import Rows
 from scenarios.traces.source import Source
@@ -44,6 +51,7 @@ class TraceReader:
         limit: int | None,
         volume: str | None,
         sort_window: int | None,
+        rules: OrderRules,
     ) -> None:
         self.format = row.name
         self.names_files = row.names_files or (row.name == "parquet" and parquet.names_files(source))
@@ -53,6 +61,7 @@ class TraceReader:
         self._skip_bad_lines = skip_bad_lines
         self._limit = limit
         self._volume = volume
+        self._rules = rules
         self._window = row.sort_window if sort_window is None else sort_window
         self._started = False
 
@@ -79,7 +88,7 @@ class TraceReader:
         """
         rows = sorted_rows(self._rows(completions=False), self._tally, window=self._window)
         found = self._limit == 0
-        for batch in batches(rows, self._tally, limit=self._limit):
+        for batch in batches(rows, self._tally, rules=self._rules, name=self._source.name, limit=self._limit):
             found = True
             yield batch
         if not found:
@@ -121,7 +130,13 @@ class TraceReader:
             completions=completions,
             volumes=VolumeFilter(self._tally, self._volume),
         )
-        return good_rows(self._read(job), self._tally, skip_bad_lines=self._skip_bad_lines)
+        return good_rows(
+            self._read(job),
+            self._tally,
+            skip_bad_lines=self._skip_bad_lines,
+            zero_size=self._rules.zero_size,
+            name=self._source.name,
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -148,6 +163,10 @@ def open_trace(
     limit: int | None = None,
     volume: str | None = None,
     sort_window: int | None = None,
+    begin_ns: int = 0,
+    end_ns: int | None = None,
+    time_backwards: TimeBackwards = "clamp",
+    zero_size: ZeroSize = "drop",
 ) -> TraceReader:
     """Open a trace: a file or ``-`` for standard input, plain or compressed by gzip, xz or zstd.
 
@@ -159,6 +178,10 @@ def open_trace(
         limit: the most I/Os to read.
         volume: of a trace of several devices or volumes, the one to read, as the trace spells it.
         sort_window: rows within which to sort by time; None for the format's own, 0 for none.
+        begin_ns, end_ns: part of the trace to read, in time since its first I/O; None for its end.  Times of
+            the batches count from ``begin_ns``.
+        time_backwards: what happens to an I/O earlier than one before it (``order.py``, rule 4).
+        zero_size: whether an I/O of no bytes is an error.
 
     Raises:
         TraceError: the file cannot be read, or its format is not recognised.
@@ -184,6 +207,9 @@ def open_trace(
             limit=limit,
             volume=volume,
             sort_window=sort_window,
+            rules=OrderRules(
+                time_backwards=time_backwards, zero_size=zero_size, begin_ns=begin_ns, end_ns=end_ns
+            ),
         )
     except BaseException:
         opened.close()

@@ -10,6 +10,7 @@ COUNTS: Final = {
     "bad_lines": "lines or records that could not be read, skipped because --skip-bad-lines was given",
     "damaged_stream": "1 when data broke off or a record was cut short, and --skip-bad-lines was given",
     "time_backwards": "I/Os earlier than the one before them, moved to its time",
+    "before_range": "I/Os before the time range, dropped",
     "reordered": "I/Os put back into time order within the sorting window",
     "zero_size": "reads, writes and discards of no bytes, dropped",
     "unaligned": "I/Os not on 512-byte borders, widened to the sectors they touch",

@@ -4,6 +4,7 @@ Columns in, columns out; nothing here knows where files lie.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,12 @@ class Pieces:
     nbytes: Int64
     file: Int64
     offset: Int64
+
+    def take(self, which: Bools) -> Self:
+        """Some of the pieces."""
+        return type(self)(
+            self.row[which], self.start[which], self.nbytes[which], self.file[which], self.offset[which]
+        )
 
 
 def widened_pieces(batch: TraceBatch, data: Bools, unit: int) -> tuple[Pieces, int]:

@@ -4,8 +4,9 @@ Where files lie is an allocation as a filesystem makes it (``blkcrypto.fs.alloca
 options; one seed is one layout.  Rows become pieces by these rules, each counted:
 
 - Reads and writes are widened to whole data units: that is what is encrypted.
-- An address past the last file wraps around.
+- An address past the last file wraps around (or is left out, or is an error: ``past_end``).
 - A piece never leaves a file or jumps on the device, and has at most ``max_bio_bytes``.
+- Of a share of the files (``sample_files``), chosen by hashing their numbers, nothing else is kept.
 - Discards and the like carry no data, so they have no file: only their addresses are mapped.
 
 Rows can address files instead of the device (``TraceBatch.file``): the layout's own files by number, which is
@@ -26,7 +27,8 @@ from blkcrypto.block.op import ReqOp
 from blkcrypto.fs.allocation.file_map import FileMap
 from blkcrypto.fs.allocation.regions import Regions, RegionsExhausted
 from scenarios import schema
-from scenarios.pieces import (
+from scenarios.placement.filesample import FileSample
+from scenarios.placement.pieces import (
     Bools,
     Int64,
     Pieces,
@@ -85,22 +87,39 @@ class Layout:
 
     Attributes:
         file_map: as given.
-        counts: rows so far that were widened, cut, wrapped or empty.
+        counts: rows so far that were widened, cut, wrapped or empty; pieces that were left out for lying past
+            the end or in a file that is not in the sample.
     """
 
-    def __init__(self, file_map: FileMap, regions: Regions | None = None) -> None:
+    def __init__(
+        self,
+        file_map: FileMap,
+        regions: Regions | None = None,
+        *,
+        past_end: schema.PastEnd = "wrap",
+        sample: FileSample | None = None,
+    ) -> None:
         self.file_map = file_map
         self._regions = regions
-        self.counts = dict.fromkeys(("widened", "cut", "wrapped", "empty"), 0)
+        self._past_end = past_end
+        self._sample = sample
+        self.counts = dict.fromkeys(("widened", "cut", "wrapped", "empty", "past_end", "not_sampled"), 0)
 
     @classmethod
     def build(
-        cls, options: schema.Layout, capacity_bytes: int, seed: int, *, named_files: bool = False
+        cls,
+        options: schema.Layout,
+        capacity_bytes: int,
+        seed: int,
+        *,
+        named_files: bool = False,
+        sample_files: float = 1.0,
     ) -> Self:
         """The layout of ``options`` over a device of ``capacity_bytes``.
 
         Args:
             named_files: rows name files of a trace (fio's iolog) instead of the device's addresses.
+            sample_files: share of the files to keep.
 
         Raises:
             BadInput: the files do not fit.
@@ -114,10 +133,12 @@ class Layout:
                 f"{what}: fewer or smaller files, or a larger layout.span_bytes", where="layout.files"
             )
         file_map = FileMap(sizes, extent, options.fragmentation, stream(seed, "layout.extents"))
-        if not named_files:
-            return cls(file_map)
-        region = _mean_extents(options) * extent
-        return cls(file_map, Regions(file_map.covered_bytes // region, region))
+        regions = None
+        if named_files:
+            region = _mean_extents(options) * extent
+            regions = Regions(file_map.covered_bytes // region, region)
+        sample = FileSample(sample_files, stream(seed, "layout.sample")) if sample_files < 1 else None
+        return cls(file_map, regions, past_end=options.past_end, sample=sample)
 
     def place(
         self, batch: TraceBatch, data_unit_size: int, max_bio_bytes: int = MAX_BIO_BYTES
@@ -128,12 +149,15 @@ class Layout:
             data_unit_size: bytes; a divisor of ``extent_bytes`` and of ``max_bio_bytes``.
 
         Raises:
-            BadInput: an I/O is larger than all files together, or named files outgrow the address space.
+            BadInput: an I/O is larger than all files together, or past the end where that is an error; or
+                named files outgrow the address space.
         """
         data = batch.op <= ReqOp.WRITE
         pieces, widened = widened_pieces(batch, data, data_unit_size)
         kept = len(pieces.row)
         pieces, wrapped = self._mapped(pieces, data[pieces.row])
+        if self._sample is not None:
+            pieces = self._kept("not_sampled", pieces, self._sample.has(pieces.file))
         pieces = cut_to_length(pieces, max_bio_bytes, data[pieces.row])
         counts = {
             "widened": widened,
@@ -163,6 +187,10 @@ class Layout:
         self._check_sizes(pieces.nbytes[~whole])
         pieces, parent = cut_at_multiples(pieces, self.file_map.extent_bytes, ~whole)
         whole, named, data = whole[parent], named[parent], data[parent]
+        if self._past_end != "wrap":
+            inside = self._inside(pieces, named)
+            pieces = self._kept("past_end", pieces, inside)
+            whole, named, data = whole[inside], named[inside], data[inside]
         past = np.zeros(len(pieces.row), np.bool_)
         past[whole] = self._clip(pieces, np.flatnonzero(whole))
         past[named] = self._map_files(pieces, np.flatnonzero(named))
@@ -170,6 +198,31 @@ class Layout:
         past[device] = self._map_device(pieces, np.flatnonzero(device))
         pieces.file[~data] = pieces.offset[~data] = NO_FILE
         return joined(pieces), len(np.unique(pieces.row[past]))
+
+    def _kept(self, rule: str, pieces: Pieces, which: Bools) -> Pieces:
+        """The pieces of ``which``, the others counted."""
+        self.counts[rule] += int(np.count_nonzero(~which))
+        return pieces.take(which)
+
+    def _inside(self, pieces: Pieces, named: Bools) -> Bools:
+        """Which pieces begin before the end of the files, or of their own file.
+
+        Raises:
+            BadInput: one does not, and must.
+        """
+        end = np.full(len(pieces.row), self.file_map.covered_bytes)
+        if self._regions is None:
+            end[named] = self.file_map.file_bytes(pieces.file[named] % self.file_map.files)
+        else:
+            end[named] = np.iinfo(np.int64).max  # a named file grows
+        inside: Bools = pieces.start < end
+        if self._past_end == "error" and not inside.all():
+            first = int(np.argmin(inside))
+            what = f"an I/O at byte {int(pieces.start[first])} is past the end ({int(end[first])})"
+            raise BadInput(
+                f"{what}: a larger layout.span_bytes, or another past_end", where="layout.past_end"
+            )
+        return inside
 
     def _clip(self, pieces: Pieces, at: Int64) -> Bools:
         """Move ranges ``at`` inside the files; whether each was past their end."""
