@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blkcrypto.base.errors import BlkCryptoError
+from blkcrypto.block.key import BlkCryptoKey, KeyType
 from blkcrypto.block.waiting import Task
+from blkcrypto.crypto.cipher import DataUnitCipher, new_cipher
 from blkcrypto.fs.fscrypt.caller import ROOT
 from blkcrypto.fs.fscrypt.filesystem import FileSystem, ext4_like
 from blkcrypto.fs.fscrypt.inode_crypto import CryptInfo
@@ -29,16 +31,26 @@ from blkcrypto.fs.inline_data.volume import (
 )
 from blkcrypto.fs.keysetup_io.checker import ContextChecker
 from blkcrypto.fs.keysetup_io.contexts import ALLOC_SKCIPHER, KEY_SEMAPHORE, Ctx, Strictness
+from blkcrypto.fs.smallfs.store import SoftwareStore
 from tests.fscrypt_world import CLASSIC, EXT4, INO, NONCE, RAW, UUID
 from tests.oracle.design_inline_data import region
-from tests.oracle.fscrypt_files import Subject, contents_unit, sw_secret
-from tests.small_world import ANY_IDENTIFIER, WrappingStore, unwrap, wrap
+from tests.oracle.fscrypt_files import Subject, contents_unit, inline_key, sw_secret
+from tests.small_world import ANY_IDENTIFIER, unwrap, wrap
 
 INLINE = INCOMPAT_ENCRYPTED_INLINE_DATA
 STORING = ["A1", "A2", "A3", "A4"]
 FLAGS = {"per-file": 0, "lblk64": PolicyFlags.IV_INO_LBLK_64, "lblk32": PolicyFlags.IV_INO_LBLK_32}
 TEXT = b"a small file, as most files are" * 3
 HW_KEY = bytes(range(32))
+
+
+class WrappingStore(SoftwareStore):
+    """A store over hardware that unwraps, as ``small_world.Unit``."""
+
+    def _cipher(self, key: BlkCryptoKey) -> DataUnitCipher:
+        if key.crypto_cfg.key_type is KeyType.HW_WRAPPED and key not in self._ciphers:
+            self._ciphers[key] = new_cipher("AES-256-XTS", inline_key(unwrap(key.raw)))
+        return super()._cipher(key)
 
 
 class World:

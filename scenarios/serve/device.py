@@ -33,7 +33,7 @@ from blkcrypto.block.submit import blk_crypto_submit_bio
 from blkcrypto.block.waiting import RunLoop, Steps, Task
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.filekeys import FileKeys
-from scenarios.layout import Layout
+from scenarios.placement.layout import Layout
 from scenarios.schema import Scenario
 from scenarios.serve.engine import CountedCiphers, Engine
 from scenarios.serve.image import ImageDriver, ImageFile
@@ -236,8 +236,8 @@ def _layout(scenario: Scenario, image: ImageFile) -> Layout:
             where=str(image.path),
         )
     layout = Layout.build(scenario.layout, image.size, scenario.run.seed)
-    if layout.covered_bytes != image.size:
-        what = f"files cover {format_size(layout.covered_bytes)} of {format_size(image.size)}"
+    if layout.file_map.covered_bytes != image.size:
+        what = f"files cover {format_size(layout.file_map.covered_bytes)} of {format_size(image.size)}"
         raise BadInput(
             f"{what}: choose a size of whole files, or a layout.file_size_bytes that divides it",
             where=str(image.path),

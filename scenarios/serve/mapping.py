@@ -11,7 +11,7 @@ import numpy as np
 
 from blkcrypto.block.key import BlkCryptoKey
 from scenarios.filekeys import FileKeys
-from scenarios.layout import Layout
+from scenarios.placement.layout import Layout
 
 
 class Piece(NamedTuple):
@@ -70,7 +70,7 @@ class Mapping:
         """Key, and DUN of the extent's first data unit, which has no room for a wrap yet."""
         found: tuple[BlkCryptoKey | None, int] = (None, 0)
         if self._keys is not None:
-            files, offsets = self._layout.locate(np.array([extent * self._extent_bytes]))
+            files, offsets = self._layout.file_map.locate(np.array([extent * self._extent_bytes]))
             numbers, duns = self._keys.look_up(files, offsets // self._unit_bytes)
             number = int(numbers[0])
             if number >= 0:

@@ -15,10 +15,11 @@ from blkcrypto.fs.fscrypt.master_key import MasterKey
 from blkcrypto.fs.fscrypt.modes import ModeNum
 from blkcrypto.fs.fscrypt.policy import Policy, PolicyFlags
 from blkcrypto.fs.smallfs import file as files
-from blkcrypto.fs.smallfs import ioctls, namei
+from blkcrypto.fs.smallfs import gc, ioctls, namei
+from blkcrypto.fs.smallfs.device import BackingDevice
 from blkcrypto.fs.smallfs.disk import Disk, DiskInode
+from blkcrypto.fs.smallfs.drive import MemoryDrive
 from blkcrypto.fs.smallfs.mount import Mount
-from blkcrypto.fs.smallfs.store import SoftwareStore
 
 _BLOCK: Final = 4096
 _UUID: Final = bytes(range(16))
@@ -37,7 +38,8 @@ class PolicySubject:
 
     def __init__(self, name: str, flags: PolicyFlags, raw_key: bytes, rng: np.random.Generator) -> None:
         self.name = name
-        self.store = SoftwareStore(_BLOCK)
+        self._device = BackingDevice(MemoryDrive(_BLOCK))
+        self.medium = self._device.drive.medium
         self.disk = Disk()
         self._raw_key = raw_key
         self._rng = rng
@@ -59,7 +61,7 @@ class PolicySubject:
         self.remove_key()
 
     def _mounted(self) -> Mount:
-        return Mount(self.disk, ext4_like(_UUID), self.store, self._rng, devices=(lambda _config: True,))
+        return Mount(self.disk, ext4_like(_UUID), self._device, self._rng)
 
     def add_key(self) -> None:
         """See ``Subject``."""
@@ -114,13 +116,8 @@ class PolicySubject:
 
     def move(self) -> int:
         """See ``Subject``: as f2fs collects garbage."""
-        moved = 0
-        for disk_inode in self._regular():
-            inode = self.mount.inode(disk_inode.ino)
-            for lblk in tuple(disk_inode.blocks):
-                self.mount.blocks.relocate(inode, lblk)
-                moved += 1
-        return moved
+        used = sorted(self.disk.owners)
+        return gc.collect(self.mount, range(used[0], used[-1] + 1)) if used else 0
 
     def truncate(self, path: str, size: int) -> None:
         """See ``Subject``."""
@@ -144,7 +141,7 @@ class PolicySubject:
             inode.ino: frozenset(inode.blocks.values()) for inode in regular
         }
         return Image(
-            units=dict(self.store.medium),
+            units=dict(self.medium),
             in_use=frozenset[int]().union(*links.values()),
             sizes=tuple(inode.size for inode in regular),
             names=tuple(name for inode in directories if inode.context is not None for name in inode.entries),
@@ -155,7 +152,7 @@ class PolicySubject:
     def save(self) -> object:
         """See ``Subject``."""
         self.sync()
-        return copy.deepcopy(self.disk), dict(self.store.medium)
+        return copy.deepcopy(self.disk), dict(self.medium)
 
     def restore(self, saved: object) -> None:
         """See ``Subject``."""
@@ -163,8 +160,8 @@ class PolicySubject:
         assert isinstance(saved, tuple)
         disk, medium = saved
         self.disk = copy.deepcopy(disk)
-        self.store.medium.clear()
-        self.store.medium.update(medium)
+        self.medium.clear()
+        self.medium.update(medium)
         self.mount = self._mounted()
 
     def places(self, path: str) -> Sequence[Place]:
@@ -177,9 +174,9 @@ class PolicySubject:
 
     def lift(self, place: Place) -> Loot:
         """See ``Subject``."""
-        return Loot(self.store.medium[self._blocks(place.path)[place.unit]])
+        return Loot(self.medium[self._blocks(place.path)[place.unit]])
 
     def plant(self, place: Place, loot: Loot, *, mend: bool) -> None:
         """See ``Subject``: there are no checksums."""
         del mend
-        self.store.medium[self._blocks(place.path)[place.unit]] = loot.ciphertext
+        self.medium[self._blocks(place.path)[place.unit]] = loot.ciphertext
