@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from scenarios.placement.permutation import mixed
 from scenarios.placement.pieces import Bools, Int64
 from scenarios.traces.batch import NO_FILE
 
@@ -20,9 +21,5 @@ class FileSample:
 
     def has(self, files: Int64) -> Bools:
         """Whether each of ``files`` is chosen; -1, no file, always is."""
-        # The finalizer of splitmix64 (Steele, Lea and Flood 2014), a bijection of 64-bit numbers.
-        mixed = files.astype(np.uint64) + self._salt
-        mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-        chosen: Bools = ((mixed ^ mixed >> np.uint64(31)) < self._limit) | (files == NO_FILE)
+        chosen: Bools = (mixed(files.astype(np.uint64), self._salt) < self._limit) | (files == NO_FILE)
         return chosen

@@ -140,7 +140,7 @@ def _rows(part: "pl.DataFrame", files: "_FileIndex", job: Job, first: int) -> Ro
         valid &= part[column].is_between(low, high).fill_null(False)
     valid &= part["op"].is_in(list(ReqOp)).fill_null(False)
     good = valid.to_numpy()
-    whole = part.filter(valid)
+    whole = part if good.all() else part.filter(valid)
     stream = np.full(len(whole), UNKNOWN_STREAM, dtype=np.int32)
     if "stream" in whole.columns:
         stream = whole["stream"].fill_null(UNKNOWN_STREAM).to_numpy().astype(np.int32)
@@ -169,6 +169,8 @@ class _FileIndex:
         self._index: dict[str | None, int] = {None: NO_FILE}
 
     def indices(self, column: "pl.Series") -> Int32:
+        if column.null_count() == len(column):  # a trace of a device
+            return np.full(len(column), NO_FILE, dtype=np.int32)
         for name in column.unique(maintain_order=True).to_list():
             if name not in self._index:
                 self._index[name] = len(self._names)

@@ -56,9 +56,9 @@ class Permutation:
         for number in reversed(range(_ROUNDS)) if inverse else range(_ROUNDS):
             key = self._keys[number]
             if number % 2:
-                low ^= _mixed(high, key) & low_mask
+                low ^= mixed(high, key) & low_mask
             else:
-                high ^= _mixed(low, key) & high_mask
+                high ^= mixed(low, key) & high_mask
         return high << low_bits | low
 
 
@@ -97,12 +97,12 @@ class PartialPermutation:
         return result
 
 
-def _mixed(values: npt.NDArray[np.uint64], key: np.uint64) -> npt.NDArray[np.uint64]:
+def mixed(values: npt.NDArray[np.uint64], key: np.uint64) -> npt.NDArray[np.uint64]:
     """SplitMix64's finaliser of ``values ^ key``: every bit of the input reaches the low bits."""
-    mixed = values ^ key
-    mixed ^= mixed >> np.uint64(30)
-    mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    mixed ^= mixed >> np.uint64(27)
-    mixed *= np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return mixed
+    result = values ^ key
+    result ^= result >> np.uint64(30)
+    result *= np.uint64(0xBF58476D1CE4E5B9)
+    result ^= result >> np.uint64(27)
+    result *= np.uint64(0x94D049BB133111EB)
+    result ^= result >> np.uint64(31)
+    return result
