@@ -126,3 +126,34 @@ def test_a_target_that_cannot_be_is_refused_before_reading(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match=what):
         run("/no/such/trace", out)
+
+
+@needs_polars
+def test_a_file_per_stream_has_its_rows_in_their_order(run: Convert, tmp_path: Path) -> None:
+    source, folder = tmp_path / "fleet.csv", tmp_path / "volumes"
+    source.write_text("".join(f"{n * n % 3},R,{4096 * n},4096,{100 + n}\n" for n in range(200)))
+    printed = run(source, folder, "--per-stream")
+    assert printed.startswith("200 I/Os from alibaba in ")
+    assert printed.endswith(" of 2 files\n")
+    found = {path.name: [row[2] for row in rows_of(open_trace(path))] for path in folder.iterdir()}
+    # Squares are 0 or 1 modulo 3.
+    assert found == {
+        "0.parquet": [8 * n for n in range(200) if n % 3 == 0],
+        "1.parquet": [8 * n for n in range(200) if n % 3],
+    }
+
+
+@needs_polars
+def test_a_folder_of_streams_appears_whole_or_not_at_all(run: Convert, tmp_path: Path) -> None:
+    source, folder = tmp_path / "fleet.csv", tmp_path / "volumes"
+    source.write_text("1,R,0,4096,100\n2,R,0,4096,101\njunk\n")
+    with pytest.raises(TraceError, match=r"fleet\.csv:3"):
+        run(source, folder, "--per-stream")
+    assert [path.name for path in tmp_path.iterdir()] == ["fleet.csv"]
+
+
+@needs_polars
+def test_a_folder_that_exists_is_not_written_to(run: Convert, msr: Path, tmp_path: Path) -> None:
+    (tmp_path / "volumes").mkdir()
+    with pytest.raises(BadInput, match="exists"):
+        run(msr, tmp_path / "volumes", "--per-stream")

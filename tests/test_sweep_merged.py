@@ -219,3 +219,38 @@ def test_no_two_columns_of_a_table_have_one_name(tmp_path: Path) -> None:
     for name in ("results.csv", "merged.csv"):
         header = (tmp_path / "out" / name).read_text().splitlines()[0].split(",")
         assert len(header) == len(set(header))
+
+
+# --- shards -------------------------------------------------------------------------------------------------
+
+
+def test_a_pattern_of_traces_is_a_point_per_file(tmp_path: Path) -> None:
+    points = plan(made(tmp_path), {"workload.trace": (str(tmp_path / "[ab].csv"),)})
+    assert [point.labels for point in points] == [
+        {"workload.trace": str(tmp_path / name)} for name in ("a.csv", "b.csv")
+    ]
+
+
+def test_every_volume_of_a_trace_is_a_point_and_together_they_are_the_trace(tmp_path: Path) -> None:
+    trace = tmp_path / "fleet.csv"
+    trace.write_text("".join(f"{n % 7 % 3},R,{4096 * n},4096,{1000 * n}\n" for n in range(700)))
+    scenario = made(tmp_path)
+    sets = [f"workload.trace={trace}", "workload.columns=volume=1,op=2,offset=3:bytes,size=4:bytes,time=5:us"]
+    points = plan(scenario, {"workload.volume": ("*",)}, sets=sets)
+    (together,) = merged(run_points(points, tmp_path / "out", on="local:2"), tmp_path / "out")
+    assert [point.labels["workload.volume"] for point in points] == ["0", "1", "2"]
+    assert together.ios["all"] == 700
+
+
+@pytest.mark.parametrize(
+    ("vary", "what"),
+    [
+        ({"workload.trace": ("nothing-*.csv",)}, "no file has a name like this"),
+        ({"workload.volume": ("*",)}, "tells no volumes"),
+    ],
+)
+def test_a_pattern_that_stands_for_nothing_is_refused(
+    tmp_path: Path, vary: dict[str, tuple[str, ...]], what: str
+) -> None:
+    with pytest.raises(BadInput, match=what):
+        plan(made(tmp_path), vary)

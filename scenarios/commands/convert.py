@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
 @click.command("convert")
 @click.argument("trace")
-@click.argument("out", metavar="OUT.parquet")
+@click.argument("out", metavar="OUT.parquet|FOLDER")
 @click.option("--format", "format_", metavar="F", help="Format of the trace; detected when left out.")
 @click.option("--columns", metavar="MAP", help="Column map of a CSV trace.")
 @click.option("--volume", metavar="NAME", help="Of a trace of several devices or volumes, the one to keep.")
 @click.option("--skip-bad-lines", is_flag=True, help="Count damaged lines and go on.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N I/Os.")
+@click.option(
+    "--per-stream",
+    is_flag=True,
+    help="A file per stream in a new FOLDER; in most formats a stream is a volume.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No counts and no progress.")
 def convert(
     trace: str,
@@ -29,16 +34,17 @@ def convert(
     volume: str | None,
     skip_bad_lines: bool,
     limit: int | None,
+    per_stream: bool,
     quiet: bool,
 ) -> None:
     """Write a trace's I/Os as Parquet, which is read back much faster and by every data tool.
 
-    TRACE is a file, - for standard input or builtin:NAME.  OUT.parquet appears whole or not at all.
+    TRACE is a file, - for standard input or builtin:NAME.  OUT appears whole or not at all.
     """
     from scenarios.report.files import STDOUT, check_target
     from scenarios.report.progress import new_progress
     from scenarios.source import trace_path
-    from scenarios.traces.parquet import write_parquet
+    from scenarios.traces.parquet import write_parquet, write_parquet_by_stream
     from scenarios.traces.reader import open_trace
 
     source, target = trace_path(trace), Path(out)
@@ -60,9 +66,12 @@ def convert(
     ):
         task = bar.add_task("rows", total=limit)
         rows = _Counted(reader.batches(), lambda count: bar.advance(task, count))
-        write_parquet(rows, reader.file_names, target)
+        (write_parquet_by_stream if per_stream else write_parquet)(rows, reader.file_names, target)
     if not quiet:
-        kept = f"{rows.count:,} I/Os from {reader.format} in {target.stat().st_size:,} bytes"
+        written = sorted(target.iterdir()) if per_stream else [target]
+        size = f"{sum(file.stat().st_size for file in written):,} bytes"
+        kept = f"{rows.count:,} I/Os from {reader.format} in {size}"
+        kept += f" of {len(written)} files" if per_stream else ""
         rules = [f"{name} {count:,}" for name, count in reader.counts.items() if count]
         click.echo(", ".join([kept, *rules]))
 

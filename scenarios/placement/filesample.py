@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scenarios.placement.permutation import mixed
+from blkcrypto.fs.allocation.permutation import mixed
 from scenarios.placement.pieces import Bools, Int64
 from scenarios.traces.batch import NO_FILE
 

@@ -45,6 +45,7 @@ MAX_BIO_BYTES: Final = 1 << 20  # BIO_MAX_VECS pages of 4 KiB
 # The boundaries of all files are held as one array.
 _MOST_FILES: Final = 1 << 24
 
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlacedBatch:
     """Pieces of rows, in row order, one numpy column per attribute.

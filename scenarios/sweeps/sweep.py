@@ -25,6 +25,7 @@ from scenarios.load import load_scenario
 from scenarios.schema import Scenario
 from scenarios.sweeps.executor import Workers
 from scenarios.sweeps.point import Outcome, Point, digest, run_point
+from scenarios.sweeps.shards import expanded
 from scenarios.sweeps.store import Json, Store
 
 ATTEMPTS: Final = 2
@@ -59,13 +60,14 @@ def plan(
     """All points of the grid; the last key varies fastest, and repeats faster still.
 
     Args:
-        vary: key -> values; the scenario's own ``vary`` when empty.
+        vary: key -> values; the scenario's own ``vary`` when empty.  Patterns of traces and volumes are
+            replaced by what they stand for (``scenarios.sweeps.shards``).
 
     Raises:
         BadInput: the scenario, a key or a value is wrong, or Linux refuses every combination.
     """
     base = None if vary else load_scenario(name_or_path, sets=sets)
-    vary = vary or (base.vary if base is not None else {})
+    vary = expanded(vary or (base.vary if base is not None else {}), name_or_path, sets)
     points: list[Point] = []
     refusals: list[Refused] = []
     for values in itertools.product(*vary.values()):

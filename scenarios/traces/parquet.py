@@ -5,6 +5,7 @@ String, null when the trace addresses a device.  ``stream`` and ``file`` may be 
 ``trace`` (polars), which is imported only here and only when used.
 """
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -41,6 +42,49 @@ def write_parquet(batches: Iterator[TraceBatch], file_names: list[str], out: Pat
     Raises:
         BadInput: polars is not installed, or ``out`` cannot be written.
     """
+    part = out.with_name(f"{out.name}.part")
+    try:
+        _sink(batches, file_names, part, str(out))
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_parquet_by_stream(batches: Iterator[TraceBatch], file_names: list[str], folder: Path) -> None:
+    """Write a file per stream, ``folder/STREAM.parquet``, each in the order of ``batches``.
+
+    Args:
+        folder: must not exist; it appears whole or not at all.
+
+    Raises:
+        BadInput: polars is not installed or too old, or ``folder`` exists or cannot be written.
+    """
+    need_polars()
+    import polars as pl
+
+    if folder.exists():
+        raise BadInput("it exists: name a new folder", where=str(folder))
+    if not hasattr(pl, "PartitionBy"):
+        raise BadInput(f"a file per stream needs a newer polars than {pl.__version__}", where=str(folder))
+    part = folder.with_name(f"{folder.name}.part")
+    whole_streams = pl.PartitionBy(
+        part,
+        key="stream",
+        include_key=True,
+        approximate_bytes_per_file=None,
+        file_path_provider=lambda file: f"{file.partition_keys['stream'][0]}.parquet",
+    )
+    try:
+        _sink(batches, file_names, whole_streams, str(folder))
+        part.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _sink(
+    batches: Iterator[TraceBatch], file_names: list[str], target: "Path | pl.PartitionBy", name: str
+) -> None:
+    """Write to what is called ``name``."""
     need_polars()
     import polars as pl
     from polars.io.plugins import register_io_source
@@ -69,16 +113,12 @@ def write_parquet(batches: Iterator[TraceBatch], file_names: list[str], out: Pat
             failed.append(error)
             raise
 
-    part = out.with_name(f"{out.name}.part")
     try:
-        register_io_source(frames, schema=schema).sink_parquet(part)
-        part.replace(out)
+        register_io_source(frames, schema=schema).sink_parquet(target, mkdir=not isinstance(target, Path))
     except polars_errors() as error:
         if failed:
             raise failed[0] from None
-        raise BadInput(f"cannot write it: {error}", where=str(out)) from None
-    finally:
-        part.unlink(missing_ok=True)
+        raise BadInput(f"cannot write it: {error}", where=name) from None
 
 
 def names_files(source: Source) -> bool:

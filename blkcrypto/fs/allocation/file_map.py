@@ -14,8 +14,8 @@ from blkcrypto.fs.allocation.permutation import PartialPermutation
 
 Int64 = npt.NDArray[np.int64]
 
-# Extents up to which a table says whose each is (8 bytes for each).
-_MOST_LOOKED_UP: Final = 1 << 22
+# With more extents, the file of each would be a table of more than 8 MB.
+_MOST_LOOKED_UP: Final = 1 << 20
 
 
 class FileMap:
