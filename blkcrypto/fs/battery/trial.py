@@ -147,7 +147,7 @@ def _move(trial: _Trial) -> str:
         raise BatteryFailure("units moved, but no ciphertext stands elsewhere now")
     trial.subject.add_key()
     trial.compare()
-    return f"{units} units moved without a key"
+    return f"{units} units"
 
 
 def _truncate(trial: _Trial) -> str:
@@ -179,14 +179,14 @@ def _remove_key(trial: _Trial) -> str:
     trial.refused(lambda: trial.subject.read("a"), trial.no_key)
     trial.subject.add_key()
     trial.compare()
-    return "dirty data was written first"
+    return ""
 
 
 def _delete_without_key(trial: _Trial) -> str:
     trial.subject.remount()
     if not trial.subject.delete_without_key():
         raise BatteryFailure("it needs the key, and the design's limits do not say so")
-    return "works"
+    return ""
 
 
 STEPS: Final[dict[str, Callable[[_Trial], str]]] = {

@@ -20,6 +20,8 @@ from blkcrypto.fs.keysetup_io.master import EXTENT_NONCE_BYTES, ExtentMasterKey
 
 UNIT_BYTES: Final = 4096
 _PLACE_BYTES: Final = 4
+# What is known of a file when it is opened for writing: its mode, as of an extent that it has already.
+_KNOWN: Final = Extent(bytes(EXTENT_NONCE_BYTES))
 
 
 class ExtentUnits:
@@ -31,7 +33,7 @@ class ExtentUnits:
         rng: of nonces.
 
     Attributes:
-        checker: judges what the variant does: reads open a file first, writes happen under NOFS.
+        checker: judges what the variant does; all I/O happens under NOFS.
     """
 
     unit_bytes = UNIT_BYTES
@@ -75,7 +77,7 @@ class ExtentUnits:
         """
         del head, first
         nonce = self._rng.bytes(EXTENT_NONCE_BYTES)
-        stored = self._crypt(ExtentFile(self._master), Extent(nonce), 0, data, encrypt=True)
+        stored = self._crypt(ExtentFile(self._master, [_KNOWN]), Extent(nonce), 0, data, encrypt=True)
         for at, address in enumerate(addresses):
             self.device.blocks[address] = stored[at * UNIT_BYTES : (at + 1) * UNIT_BYTES]
         return [nonce + at.to_bytes(_PLACE_BYTES, "little") for at in range(len(addresses))]
