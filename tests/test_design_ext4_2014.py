@@ -101,12 +101,12 @@ def test_contents_on_the_medium_are_what_the_oracle_says() -> None:
 
 
 @pytest.mark.parametrize("user", [ALICE, BOB, CAROL])
-def test_any_one_of_the_users_reads_the_file_after_a_remount(user: UserKey) -> None:
+def test_i29_any_one_of_the_users_reads_the_file_after_a_remount(user: UserKey) -> None:
     medium = with_file(ALICE, BOB, CAROL).layout.medium
     assert mounted(medium, user).open("f").read() == SECRET
 
 
-def test_without_a_key_opening_is_enoent_and_the_rest_works() -> None:
+def test_i29_without_a_key_opening_is_enoent_and_the_rest_works() -> None:
     volume = mounted(with_file(ALICE).layout.medium, BOB)
     with pytest.raises(BlkCryptoError) as caught:
         volume.open("f")
@@ -114,7 +114,7 @@ def test_without_a_key_opening_is_enoent_and_the_rest_works() -> None:
     assert (volume.names(), volume.stat("f").size) == (["f"], len(SECRET))
 
 
-def test_deleting_needs_no_key_and_frees_everything() -> None:
+def test_i29_deleting_needs_no_key_and_frees_everything() -> None:
     volume = mounted(with_file(ALICE).layout.medium)
     volume.delete("f")
     assert (volume.names(), fsck(volume.layout.medium)) == ([], [])
@@ -210,7 +210,7 @@ def test_a_block_moves_as_ciphertext_without_any_key() -> None:
     assert mounted(volume.layout.medium, ALICE).open("f").read() == SECRET
 
 
-def test_crypto_erase_writes_the_packets_only_and_no_user_opens_the_file_again() -> None:
+def test_i29_crypto_erase_writes_the_packets_only_and_no_user_opens_the_file_again() -> None:
     volume = with_file(ALICE, BOB)
     before = bytes(volume.layout.medium)
     assert volume.crypto_erase("f") == 5 + 2 * 147
@@ -229,7 +229,7 @@ def test_crypto_erase_does_not_reach_a_snapshot() -> None:
 
 
 @given(at=st.integers(0, 146), bit=st.integers(0, 7))
-def test_a_packet_with_any_bit_flipped_never_yields_a_key(at: int, bit: int) -> None:
+def test_i29_a_packet_with_any_bit_flipped_never_yields_a_key(at: int, bit: int) -> None:
     damaged = bytearray(packet.wrap(DATA_KEY, ALICE, nonce=NONCE, iv=IV))
     damaged[at] ^= 1 << bit
     if at == 34:  # the slot: not authenticated, as the MAC is over what replaces it

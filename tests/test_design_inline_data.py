@@ -16,6 +16,7 @@ from blkcrypto.fs.fscrypt.filesystem import FileSystem, ext4_like
 from blkcrypto.fs.fscrypt.inode_crypto import CryptInfo
 from blkcrypto.fs.fscrypt.key_args import AddKeyArg, KeySpecifier, KeySpecType
 from blkcrypto.fs.fscrypt.policy import Context, Policy, PolicyFlags
+from blkcrypto.fs.fscrypt.process_keys import logon_payload
 from blkcrypto.fs.inline_data.designs import DESIGNS
 from blkcrypto.fs.inline_data.mount import CachedFile, InlineMount
 from blkcrypto.fs.inline_data.region import ALTERNATIVES, PER_MODE_MUTEX
@@ -122,7 +123,7 @@ class World:
 
 @pytest.mark.parametrize("flags", FLAGS.values(), ids=list(FLAGS))
 @pytest.mark.parametrize("alternative", STORING)
-def test_the_inode_holds_what_the_oracle_says_and_reads_back_after_a_remount(
+def test_i27_the_inode_holds_what_the_oracle_says_and_reads_back_after_a_remount(
     alternative: str, flags: int
 ) -> None:
     world = World(alternative, flags=flags)
@@ -176,15 +177,26 @@ def test_with_a0_and_without_the_feature_bit_data_is_in_blocks() -> None:
         ("A1", {"fs": ext4_like(UUID, kernel=CLASSIC, inlinecrypt=False)}),
     ],
 )  # fmt: skip
-def test_keys_that_cannot_serve_a_region_put_data_into_blocks_never_in_plaintext(
+def test_i28_keys_that_cannot_serve_a_region_put_data_into_blocks_never_in_plaintext(
     alternative: str, given: dict[str, object]
 ) -> None:
-    """I28."""
     world = World(alternative, **given)  # type: ignore[arg-type]  # one table of rows of several types
     world.written()
     assert not world.is_inline
     assert TEXT[:16] not in world.volume.image() + b"".join(world.store.medium.values())
     assert world.read_again() == TEXT
+
+
+@pytest.mark.parametrize("alternative", STORING)
+def test_i28_a_key_of_a_process_keyring_puts_data_into_blocks(alternative: str) -> None:
+    world = World(alternative, v1=True)
+    world.remove_key()
+    world.mount.process_keys.add("logon", "f2fs:" + b"descript".hex(), logon_payload(RAW))
+    file = world.written()
+    assert (file.info.entry, world.is_inline) == (None, False)
+    with pytest.raises(BlkCryptoError) as caught:
+        world.mount.region.crypt(Task("t"), INO, file.info, b"x" * 16, dun=0, encrypt=True)
+    assert caught.value.errno == errno.EOPNOTSUPP
 
 
 def test_a4_serves_wrapped_keys_and_reports_what_it_exposes() -> None:
@@ -207,7 +219,7 @@ def test_a_kernel_without_the_feature_does_not_mount_and_neither_does_a0() -> No
         assert caught.value.errno == errno.EINVAL
 
 
-def test_encrypted_inline_data_without_the_feature_is_corruption_and_cannot_be_written() -> None:
+def test_i27_encrypted_inline_data_without_the_feature_is_corruption_and_cannot_be_written() -> None:
     world = World("A2")
     world.written()
     record = world.record
@@ -231,7 +243,9 @@ SIZES = st.lists(st.integers(0, 9000), min_size=1, max_size=6)
 
 @settings(deadline=None, max_examples=30)
 @given(alternative=st.sampled_from(STORING), sizes=SIZES, flags=st.sampled_from(list(FLAGS.values())))
-def test_data_survives_conversion_to_blocks_and_back(alternative: str, sizes: list[int], flags: int) -> None:
+def test_i27_data_survives_conversion_to_blocks_and_back(
+    alternative: str, sizes: list[int], flags: int
+) -> None:
     """I27: the bit is set iff such an inode may exist."""
     world = World(alternative, flags=flags)
     file = world.create()
@@ -350,7 +364,9 @@ CALLS = [
 
 
 @pytest.mark.parametrize(("name", "given", "data", "number"), CALLS, ids=[row[0] for row in CALLS])
-def test_errors_of_the_posted_helper(name: str, given: dict[str, object], data: bytes, number: int) -> None:
+def test_i28_errors_of_the_posted_helper(
+    name: str, given: dict[str, object], data: bytes, number: int
+) -> None:
     world = World("A1", **given)  # type: ignore[arg-type]  # one table of rows of several types
     info = None if name == "no info" else info_of(world)
     if name.startswith("removed"):

@@ -118,7 +118,7 @@ V1_VIOLATIONS = {contexts.KEY_SEMAPHORE.name, contexts.KMALLOC_KEY_OBJECT.name, 
 
 @pytest.mark.parametrize("strictness", Strictness)
 @pytest.mark.parametrize("ctx", IN_IO)
-def test_v1_breaks_three_rules_at_every_io(strictness: Strictness, ctx: Ctx) -> None:
+def test_i26_v1_breaks_three_rules_at_every_io(strictness: Strictness, ctx: Ctx) -> None:
     bench = Bench(NAMES[0], strictness)
     bench.write(KNOWN, 0, page(0), ctx)
     assert bench.violations() == V1_VIOLATIONS
@@ -135,7 +135,9 @@ def test_v1_in_a_memalloc_scope_still_breaks_two() -> None:
 @pytest.mark.parametrize("ctx", IN_IO)
 @pytest.mark.parametrize("extent", [KNOWN, NEW], ids=["known at open", "new"])
 @pytest.mark.parametrize("name", NAMES[2:])
-def test_v3_to_v6_break_none(name: str, extent: Extent, ctx: Ctx, strictness: Strictness) -> None:
+def test_i26_v3_to_v6_allocate_nothing_during_io(
+    name: str, extent: Extent, ctx: Ctx, strictness: Strictness
+) -> None:
     bench = Bench(name, strictness)
     bench.write(extent, 0, page(0), ctx)
     assert bench.checker.violations == []
@@ -253,7 +255,7 @@ def test_keys_in_memory_after_an_io(name: str, held: int) -> None:
     assert (before, bench.variant.keys_held) == (held, 0)
 
 
-def test_removing_the_master_key_wipes_every_key_of_the_cache() -> None:
+def test_i26_removing_the_master_key_wipes_every_key_of_the_cache() -> None:
     assert removed(NAMES[4]).variant.keys_held == 0
 
 
@@ -417,7 +419,7 @@ CACHE_OPS = st.lists(
 
 @settings(deadline=None, max_examples=40)
 @given(ops=CACHE_OPS)
-def test_the_cache_never_serves_another_key_and_nothing_after_removal(
+def test_i26_the_cache_never_serves_another_key_and_nothing_after_removal(
     ops: list[tuple[str, int, int, bool]],
 ) -> None:
     """Two master keys, equal nonces under both, two modes: I26."""

@@ -1,7 +1,8 @@
 """Behaviours of extent encryption that people get wrong, by their names: T9, T10, T17, T18, T25.
 
 T3, the cache of shared keys that forgot the data unit size, is reproduced in test_fscrypt_key_setup.py; it
-cannot happen here, where filesystems have no data units smaller than a block.
+cannot happen here, where filesystems have no data units smaller than a block.  T17 for every design is in
+test_design_invariants.py, T18 for f2fs itself in test_f2fs_compression.py.
 """
 
 import pytest

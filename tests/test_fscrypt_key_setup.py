@@ -257,7 +257,7 @@ def test_costs_count_what_files_need(key: MasterKey) -> None:
     assert shared.costs.in_memory_bytes == 10 * INODE_INFO_BYTES + BLK_CRYPTO_KEY_BYTES
 
 
-def test_the_old_kernels_bug_hands_out_the_first_keys_data_unit_size(key: MasterKey) -> None:
+def test_t3_the_old_kernels_bug_hands_out_the_first_keys_data_unit_size(key: MasterKey) -> None:
     big = policy_for(key, DIRECT, ADIANTUM)
     small = policy_for(key, DIRECT, ADIANTUM, log2_data_unit_size=9)
     first = KeySetup(big, key, EXT4, first_data_unit_size_wins=True).contents_key(1, NONCE)
