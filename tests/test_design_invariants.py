@@ -9,6 +9,7 @@ import pytest
 from blkcrypto.fs.attacker import leaks, runs_of
 from blkcrypto.fs.battery import rows
 from blkcrypto.fs.battery.rows import ROWS, Row
+from blkcrypto.fs.battery.subject import copy_file
 
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "designs" / "invariants.md"
@@ -28,7 +29,7 @@ def test_i30_no_run_of_plaintext_and_no_key_is_on_the_device_whatever_was_done(r
     subject.write("a", 100, CONTENTS)
     subject.write("b", 0, TEXT)
     subject.write("inline", 0, CONTENTS[:48])
-    subject.duplicate("a", "c")
+    copy_file(subject, "a", "c")
     subject.truncate("b", 4096 + 40)
     subject.write("c", 5000, TEXT)
     subject.delete("a")

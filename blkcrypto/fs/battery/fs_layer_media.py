@@ -7,7 +7,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from blkcrypto.fs.battery.subject import Loot
-from blkcrypto.fs.battery.unit_files import Blocks
+from blkcrypto.fs.battery.unit_medium import Blocks
 from blkcrypto.fs.fs_layer import CephLikeFile, DataNode, FsLayerCipher, UbifsLikeFile
 from blkcrypto.fs.fscrypt.filesystem import FileSystem, ceph_like, ubifs_like
 from blkcrypto.fs.fscrypt.master_key import MasterKey

@@ -99,18 +99,6 @@ class PolicySubject:
         self.mount.unmount()
         self.mount = self._mounted()
 
-    def duplicate(self, source: str, target: str) -> None:
-        """See ``Subject``: a copy of its own."""
-        self.write(target, 0, self.read(source))
-
-    def snapshot(self) -> None:
-        """See ``Subject``: there are none."""
-
-    def read_snapshot(self, path: str) -> bytes | None:
-        """See ``Subject``."""
-        del path
-        return None
-
     def _regular(self) -> list[DiskInode]:
         return [inode for inode in self.disk.inodes.values() if inode.kind is InodeKind.REGULAR]
 

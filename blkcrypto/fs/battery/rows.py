@@ -16,7 +16,8 @@ from blkcrypto.fs.authenticated import unit_medium as sealed
 from blkcrypto.fs.battery import fs_layer_media as fs_layer
 from blkcrypto.fs.battery.policies import PolicySubject
 from blkcrypto.fs.battery.subject import Limits, Subject
-from blkcrypto.fs.battery.unit_files import UnitMedium, UnitSubject
+from blkcrypto.fs.battery.unit_files import UnitSubject
+from blkcrypto.fs.battery.unit_medium import UnitMedium
 from blkcrypto.fs.ext4_2014.packet import UserKey
 from blkcrypto.fs.ext4_2014.subject import Ext42014Subject
 from blkcrypto.fs.extents.designs import EXTENT_DESIGNS

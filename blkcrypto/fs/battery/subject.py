@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from blkcrypto.fs.attacker import Image
 
@@ -58,15 +58,6 @@ class Subject(Protocol):
     def remount(self) -> None:
         """Unmount and mount: nothing stays in memory, no key is there."""
 
-    def duplicate(self, source: str, target: str) -> None:
-        """Make ``target`` a copy, by sharing where the filesystem can."""
-
-    def snapshot(self) -> None:
-        """Keep the present state of all files, where the filesystem itself can; else do nothing."""
-
-    def read_snapshot(self, path: str) -> bytes | None:
-        """A file of the filesystem's last snapshot; None where it has none."""
-
     def move(self) -> int:
         """Move contents on the device without any key; units moved, 0 where the design cannot."""
 
@@ -106,6 +97,33 @@ class Subject(Protocol):
             loot: what; of the size of what is there.
             mend: also put ``beside`` there, and make every unkeyed checksum fit; else only the ciphertext.
         """
+
+
+@runtime_checkable
+class Shares(Protocol):
+    """A subject whose files can share contents."""
+
+    def duplicate(self, source: str, target: str) -> None:
+        """Make ``target`` a copy without writing contents."""
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """A subject that keeps states of all its files by itself."""
+
+    def snapshot(self) -> None:
+        """Keep the present state."""
+
+    def read_snapshot(self, path: str) -> bytes:
+        """A file as it was at the last snapshot."""
+
+
+def copy_file(subject: Subject, source: str, target: str) -> None:
+    """Make ``target`` a copy, by sharing where the subject can."""
+    if isinstance(subject, Shares):
+        subject.duplicate(source, target)
+    else:
+        subject.write(target, 0, subject.read(source))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,112 +17,16 @@ import copy
 import json
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from blkcrypto.fs.attacker import Image
 from blkcrypto.fs.battery.subject import Loot, Place
+from blkcrypto.fs.battery.unit_medium import UnitMedium
 from blkcrypto.fs.errors import NoSuchFile
 from blkcrypto.fs.units import pieces
 
 TABLE_UNITS: Final = 4
 _LENGTH_BYTES: Final = 8
-
-
-class UnitDevice(Protocol):
-    """What somebody without a key has."""
-
-    def units(self) -> dict[int, bytes]:
-        """Everything written to the device, by physical address."""
-
-    def occupied(self, addresses: Sequence[int]) -> frozenset[int]:
-        """Physical addresses of the units at ``addresses``."""
-
-    def lift(self, address: int) -> Loot:
-        """Copy a unit as it is on the device."""
-
-    def plant(self, address: int, loot: Loot, *, mend: bool) -> None:
-        """Overwrite it; see ``Subject.plant``."""
-
-    def save(self) -> object:
-        """A copy of the device."""
-
-    def restore(self, saved: object) -> None:
-        """Have it as it was; nothing is mounted."""
-
-
-class UnitMedium(Protocol):
-    """A device whose units one design encrypts.
-
-    Attributes:
-        name: the design's.
-        unit_bytes: plaintext in a unit.
-        hides_table: whether the design encrypts all of the device.
-        copies_on_write: whether units are never overwritten.
-    """
-
-    name: str
-    unit_bytes: int
-    hides_table: bool
-    copies_on_write: bool
-
-    @property
-    def device(self) -> UnitDevice:
-        """What an attacker gets."""
-
-    def add_key(self) -> None:
-        """Set the device up with its key."""
-
-    def remove_key(self) -> None:
-        """Forget the key and everything derived from it; it may be gone already."""
-
-    def new_head(self) -> bytes:
-        """What is stored with a new file: a nonce, or nothing."""
-
-    def stored_name(self, name: str) -> bytes:
-        """A name as the table has it; may need the key."""
-
-    def write(self, head: bytes, first: int, addresses: Sequence[int], data: bytes) -> list[bytes]:
-        """Encrypt units ``first`` and on of a file to ``addresses``; what to store beside each."""
-
-    def read(self, head: bytes, index: int, address: int, label: bytes) -> bytes:
-        """Decrypt one unit."""
-
-
-class Blocks:
-    """A ``UnitDevice`` of units in memory with nothing beside them.
-
-    Attributes:
-        blocks: what was written, by address.
-    """
-
-    def __init__(self) -> None:
-        self.blocks: dict[int, bytes] = {}
-
-    def units(self) -> dict[int, bytes]:
-        """See ``UnitDevice``."""
-        return dict(self.blocks)
-
-    def occupied(self, addresses: Sequence[int]) -> frozenset[int]:
-        """See ``UnitDevice``: just these."""
-        return frozenset(addresses)
-
-    def lift(self, address: int) -> Loot:
-        """See ``UnitDevice``."""
-        return Loot(self.blocks[address])
-
-    def plant(self, address: int, loot: Loot, *, mend: bool) -> None:
-        """See ``UnitDevice``: no checksum covers a unit."""
-        del mend
-        self.blocks[address] = loot.ciphertext
-
-    def save(self) -> object:
-        """See ``UnitDevice``."""
-        return dict(self.blocks)
-
-    def restore(self, saved: object) -> None:
-        """See ``UnitDevice``."""
-        assert isinstance(saved, dict)
-        self.blocks = dict(saved)
 
 
 @dataclass(slots=True)
@@ -277,20 +181,12 @@ class UnitSubject:
         return b"".join(self._unit(file, index) for index in range(count))[: file.size]
 
     def duplicate(self, source: str, target: str) -> None:
-        """See ``Subject``."""
+        """See ``Shares``: where units are overwritten, a copy of its own after all."""
         if self.medium.copies_on_write:
             old = self._file(source)
             self.files[self.medium.stored_name(target)] = FileRow(old.size, old.head, dict(old.units))
         else:
             self.write(target, 0, self.read(source))
-
-    def snapshot(self) -> None:
-        """See ``Subject``: there are none."""
-
-    def read_snapshot(self, path: str) -> bytes | None:
-        """See ``Subject``."""
-        del path
-        return None
 
     def move(self) -> int:
         """See ``Subject``: every unit of contents, as ciphertext."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from blkcrypto.fs.attacker import Image, one_image, two_images
 from blkcrypto.fs.battery.rows import ROWS, UNENCRYPTED
-from blkcrypto.fs.battery.subject import Subject
+from blkcrypto.fs.battery.subject import Subject, copy_file
 
 _UNIT: Final = 4096
 _PART: Final = 16
@@ -67,7 +67,7 @@ def attackers_view(design: str) -> AttackersView:
     for name in _NAMES:
         subject.write(name, 0, _TEXT + _TEXT[:_UNIT])
     contents = one_image(Image(units=dict(enumerate(_contents(subject)))))
-    subject.duplicate(_NAMES[0], _COPY)
+    copy_file(subject, _NAMES[0], _COPY)
     copied, first = _image(subject), _written(subject)
     subject.write(_NAMES[1], _POS, b"something longer"[:_PART])
     changed, second = _image(subject), _written(subject)

@@ -9,6 +9,7 @@ import numpy as np
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.crypto.cipher import DataUnitCipher
 from blkcrypto.fs.ext4_2014.layout import BLOCK_BYTES, BLOCKS_PER_INODE, Inode, Layout
+from blkcrypto.fs.units import pieces
 
 
 class FileTooLarge(BlkCryptoError):
@@ -59,15 +60,11 @@ class OpenFile:
         """
         if pos + len(data) > BLOCKS_PER_INODE * BLOCK_BYTES:
             raise FileTooLarge(f"{pos + len(data)} bytes, but inodes have {BLOCKS_PER_INODE} blocks")
-        done = 0
-        while done < len(data):
-            index, start = divmod(pos + done, BLOCK_BYTES)
-            part = data[done : done + BLOCK_BYTES - start]
-            page = bytearray(self.read_page(index) if len(part) < BLOCK_BYTES else BLOCK_BYTES)
-            page[start : start + len(part)] = part
-            self.write_page(index, bytes(page))
-            done += len(part)
-            self.inode.size = max(self.inode.size, pos + done)
+        for piece in pieces(pos, data, BLOCK_BYTES):
+            whole = len(piece.data) == BLOCK_BYTES
+            self.write_page(piece.unit, piece.data if whole else piece.over(self.read_page(piece.unit)))
+            end = piece.unit * BLOCK_BYTES + piece.start + len(piece.data)
+            self.inode.size = max(self.inode.size, end)
         self._volume.layout.store(self.inode)
 
     def write_page(self, index: int, page: bytes) -> None:

@@ -58,18 +58,6 @@ class Ext42014Subject:
         """See ``Subject``."""
         self.volume = Volume(self.volume.layout.medium, self._rng)
 
-    def duplicate(self, source: str, target: str) -> None:
-        """See ``Subject``: a copy with a data key of its own."""
-        self.write(target, 0, self.read(source))
-
-    def snapshot(self) -> None:
-        """See ``Subject``: there are none."""
-
-    def read_snapshot(self, path: str) -> bytes | None:
-        """See ``Subject``."""
-        del path
-        return None
-
     def _inodes(self) -> list[Inode]:
         return [self.volume.stat(name) for name in self.volume.names()]
 

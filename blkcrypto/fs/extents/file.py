@@ -18,6 +18,7 @@ from blkcrypto.fs.extents.errors import CloneMismatch, InvalidRange, RangeOperat
 from blkcrypto.fs.extents.incore import Incore
 from blkcrypto.fs.extents.items import BLOCK_BYTES, END_OF_FILE
 from blkcrypto.fs.extents.volume import Volume
+from blkcrypto.fs.units import pieces
 
 
 @dataclass(slots=True, eq=False)
@@ -50,18 +51,14 @@ class ExtentFile:
 
     def write(self, pos: int, data: bytes) -> int:
         """Write into pages; raises as ``read`` where it changes only part of a block."""
-        pages, size = self.inode.pages, BLOCK_BYTES
-        done = 0
-        while done < len(data):
-            block, start = divmod(pos + done, size)
-            part = data[done : done + size - start]
-            if len(part) == size:
-                pages[block] = bytearray(part)
+        pages = self.inode.pages
+        for piece in pieces(pos, data, BLOCK_BYTES):
+            if len(piece.data) == BLOCK_BYTES:
+                pages[piece.unit] = bytearray(piece.data)
             else:
-                _fill(self.volume, self.inode, block, block + 1)
-                pages[block][start : start + len(part)] = part
-            self.volume.mark_dirty(self.inode, block)
-            done += len(part)
+                _fill(self.volume, self.inode, piece.unit, piece.unit + 1)
+                pages[piece.unit][piece.start : piece.start + len(piece.data)] = piece.data
+            self.volume.mark_dirty(self.inode, piece.unit)
         self.volume.set_size(self.inode, max(self.size, pos + len(data)))
         return len(data)
 

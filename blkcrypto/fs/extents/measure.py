@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from blkcrypto.fs.extents.designs import ITEM_HEADER_BYTES, stored_bytes
+from blkcrypto.fs.extents.disk import ExtentDisk
 from blkcrypto.fs.extents.items import END_OF_FILE, FILE_EXTENT_BYTES, FileExtent, InodeItem, encode
 from blkcrypto.fs.extents.overhead import CSUM_BYTES
+from blkcrypto.fs.extents.tree import Key
 from blkcrypto.fs.extents.volume import Volume
 
 _EVERYTHING: Final = ((0, 0, 0), (END_OF_FILE, 0, 0))
@@ -38,37 +40,32 @@ class Measured:
     keys_live: int
 
 
+def _added_bytes(disk: ExtentDisk, key: Key, item: FileExtent) -> int:
+    """Bytes that encryption adds to one item, with the header of a second."""
+    stored = encode(disk.design, key, item)
+    return sum(len(data) for _, data in stored) - FILE_EXTENT_BYTES + (len(stored) - 1) * ITEM_HEADER_BYTES
+
+
 def measure(volume: Volume) -> Measured:
     """Counts everything on the disk once: O(items)."""
     disk = volume.disk
-    files = items = on_disk = 0
-    seen: set[int] = set()
-    distinct_files = distinct_items = 0
-    for subvolume in disk.subvolumes.values():
-        for key, value in subvolume.tree.walk(*_EVERYTHING):
-            if isinstance(value, InodeItem) and value.context:
-                files += 1
-                if id(value) not in seen:
-                    distinct_files += 1
-                    on_disk += len(value.context)
-            elif isinstance(value, FileExtent) and value.context:
-                items += 1
-                if id(value) not in seen:
-                    distinct_items += 1
-                    stored = encode(disk.design, key, value)
-                    on_disk += sum(len(data) for _, data in stored) - FILE_EXTENT_BYTES
-                    on_disk += (len(stored) - 1) * ITEM_HEADER_BYTES
-            # Values live as long as the tree does, so no two have one identity.
-            seen.add(id(value))
+    walks = (subvolume.tree.walk(*_EVERYTHING) for subvolume in disk.subvolumes.values())
+    values = [(key, value) for walk in walks for key, value in walk]
+    inodes = [value for _, value in values if isinstance(value, InodeItem) and value.context]
+    items = [(key, value) for key, value in values if isinstance(value, FileExtent) and value.context]
+    # Subvolumes share values, which live as long as the trees do: an identity is one value.
+    distinct_inodes = {id(inode): inode for inode in inodes}.values()
+    distinct_items = {id(item): (key, item) for key, item in items}.values()
     entries = {id(inode.entry): inode.entry for inode in volume.cached if inode.entry is not None}
     shared = sum(len(entry.secret.shared_keys) for entry in entries.values())
     return Measured(
-        files=files,
-        distinct_files=distinct_files,
-        items=items,
-        distinct_items=distinct_items,
+        files=len(inodes),
+        distinct_files=len(distinct_inodes),
+        items=len(items),
+        distinct_items=len(distinct_items),
         extents=len(disk.extents),
-        on_disk_bytes=on_disk,
+        on_disk_bytes=sum(len(inode.context) for inode in distinct_inodes)
+        + sum(_added_bytes(disk, key, item) for key, item in distinct_items),
         csum_bytes=CSUM_BYTES * len(disk.csums),
         in_memory_bytes=volume.in_memory_bytes,
         keys_live=volume.keys.live + shared,

@@ -117,7 +117,7 @@ class ExtentSubject:
         self.volume = Volume(self.disk, self.store, self.rng)
 
     def duplicate(self, source: str, target: str) -> None:
-        """See ``Subject``: a reflink."""
+        """See ``Shares``: a reflink."""
         old, new = self.open(source), self.open(target, make=True)
         try:
             new.clone_from(old, 0, 0, old.size)
@@ -126,13 +126,13 @@ class ExtentSubject:
             new.close()
 
     def snapshot(self) -> None:
-        """See ``Subject``."""
+        """See ``Snapshots``."""
         self._last_snapshot = namespace.snapshot(self.volume)
 
-    def read_snapshot(self, path: str) -> bytes | None:
-        """See ``Subject``."""
+    def read_snapshot(self, path: str) -> bytes:
+        """See ``Snapshots``."""
         if self._last_snapshot is None:
-            return None
+            raise NoSuchFile("there is no snapshot")
         return _whole(namespace.open_file(self.volume, f"{_DIRECTORY}/{path}", self._last_snapshot))
 
     def move(self) -> int:

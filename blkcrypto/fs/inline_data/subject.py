@@ -107,18 +107,6 @@ class InlineSubject:
         self._mount.unmount()
         self._mount = self._mounted()
 
-    def duplicate(self, source: str, target: str) -> None:
-        """See ``Subject``: a copy of its own."""
-        self.write(target, 0, self.read(source))
-
-    def snapshot(self) -> None:
-        """See ``Subject``: there are none."""
-
-    def read_snapshot(self, path: str) -> bytes | None:
-        """See ``Subject``."""
-        del path
-        return None
-
     def move(self) -> int:
         """See ``Subject``: blocks; inline data stays with its inode."""
         moved = 0

@@ -18,9 +18,8 @@ from blkcrypto.block.waiting import Steps, Task, WaitQueue
 from blkcrypto.crypto.buffers import U8Array
 from blkcrypto.crypto.cipher import DataUnitCipher
 from blkcrypto.fs.keysetup_io.checker import ContextChecker
-from blkcrypto.fs.keysetup_io.contexts import ALLOC_SKCIPHER, TAKE_TRANSFORM
+from blkcrypto.fs.keysetup_io.contexts import TAKE_TRANSFORM
 from blkcrypto.fs.keysetup_io.extent_io import (
-    TRANSFORM_BYTES,
     Extent,
     ExtentFile,
     ExtentIo,
@@ -30,7 +29,7 @@ from blkcrypto.fs.keysetup_io.extent_io import (
     run,
 )
 from blkcrypto.fs.keysetup_io.master import ExtentMasterKey
-from blkcrypto.fs.keysetup_io.pools import TRANSFORMS_PER_FILE
+from blkcrypto.fs.keysetup_io.pools import TRANSFORMS_PER_FILE, ModePools
 
 CacheKey = tuple[bytes, bytes, str]
 """Master key identifier, nonce, mode."""
@@ -88,25 +87,15 @@ class CachedPool:
         self.checker = checker
         self.figures = CacheFigures()
         self._on_cpu = on_cpu
-        self._size = size
-        self._pools: dict[str, _ModePool] = {}
+        self._pools: ModePools[_ModePool] = ModePools(checker, size, _ModePool)
 
     def open_file(self, task: Task, file: ExtentFile) -> None:
         """Make the pools of modes not seen before."""
-        for mode in {extent.mode: None for extent in file.extents}:
-            self._pool(task, mode)
-
-    def _pool(self, task: Task, mode: str) -> _ModePool:
-        pool = self._pools.get(mode)
-        if pool is None:
-            for _ in range(self._size):
-                self.checker.does(task, ALLOC_SKCIPHER)
-            pool = self._pools[mode] = _ModePool(mode, self._size)
-        return pool
+        self._pools.prepare(task, file)
 
     def crypt(self, task: Task, file: ExtentFile, io: ExtentIo) -> Steps[U8Array]:
         """See ``KeySetupVariant``."""
-        pool = self._pool(task, io.extent.mode)
+        pool = self._pools.of(task, io.extent.mode)
         self.checker.does(task, TAKE_TRANSFORM)
         slot = yield from self._take(pool, task, file.master, io.extent)
         try:
@@ -140,7 +129,7 @@ class CachedPool:
 
     def free_extent(self, file: ExtentFile, extent: Extent) -> None:
         """Purge its key."""
-        pool = self._pools.get(extent.mode)
+        pool = self._pools.by_mode.get(extent.mode)
         if pool is not None:
             slot = pool.table.find(cache_key(file.master, extent))
             if slot >= 0:
@@ -148,7 +137,7 @@ class CachedPool:
 
     def remove_key(self, master: ExtentMasterKey) -> None:
         """Purge every key derived from it."""
-        for pool in self._pools.values():
+        for pool in self._pools.by_mode.values():
             doomed = [slot for slot, name in pool.table.programmed() if name[0] == master.identifier]
             for slot in doomed:
                 self._purge(pool, slot)
@@ -162,9 +151,9 @@ class CachedPool:
     @property
     def memory_bytes(self) -> int:
         """A pool per mode."""
-        return TRANSFORM_BYTES * self._size * len(self._pools)
+        return self._pools.memory_bytes
 
     @property
     def keys_held(self) -> int:
         """One per transform that was used and not purged."""
-        return sum(cipher is not None for pool in self._pools.values() for cipher in pool.ciphers)
+        return sum(cipher is not None for pool in self._pools.by_mode.values() for cipher in pool.ciphers)

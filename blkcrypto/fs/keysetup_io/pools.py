@@ -3,7 +3,8 @@
 A task that holds a transform never waits for another, so a pool of one is enough for progress.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
 
 from blkcrypto.block.mempool import Mempool, exhausted
 from blkcrypto.block.waiting import Steps, Task
@@ -25,15 +26,55 @@ from blkcrypto.fs.keysetup_io.master import ExtentMasterKey
 TRANSFORMS_PER_FILE: Final = 128
 
 
-def new_pool(checker: ContextChecker, task: Task, name: str, size: int) -> Mempool:
-    """A pool of ``size`` transforms.  Ordinary memory never helps: a transform cannot be made during I/O.
+def allocate_transforms(checker: ContextChecker, task: Task, count: int) -> None:
+    """Make the transforms of a pool, which I/O cannot.
 
     Raises:
         OutOfMemory: ENOMEM.
     """
-    for _ in range(size):
+    for _ in range(count):
         checker.does(task, ALLOC_SKCIPHER)
-    return Mempool(name, size, exhausted)
+
+
+Pool = TypeVar("Pool")
+
+
+class ModePools(Generic[Pool]):
+    """A pool per mode, made when the first file of the mode is opened.
+
+    Args:
+        checker: judges where transforms are made.
+        size: transforms per mode.
+        make: a pool of that many transforms of a mode.
+    """
+
+    def __init__(self, checker: ContextChecker, size: int, make: Callable[[str, int], Pool]) -> None:
+        self._checker = checker
+        self._size = size
+        self._make = make
+        self.by_mode: dict[str, Pool] = {}
+
+    def prepare(self, task: Task, file: ExtentFile) -> None:
+        """The pools of all modes of the file; raises as ``of``."""
+        for extent in file.extents:
+            self.of(task, extent.mode)
+
+    def of(self, task: Task, mode: str) -> Pool:
+        """The pool of a mode, made if it is the first time.
+
+        Raises:
+            OutOfMemory: ENOMEM.
+        """
+        pool = self.by_mode.get(mode)
+        if pool is None:
+            allocate_transforms(self._checker, task, self._size)
+            pool = self.by_mode[mode] = self._make(mode, self._size)
+        return pool
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of all transforms."""
+        return TRANSFORM_BYTES * self._size * len(self.by_mode)
 
 
 def crypt_from_pool(
@@ -74,7 +115,9 @@ class PoolPerFile:
 
     def open_file(self, task: Task, file: ExtentFile) -> None:
         """Make the pool."""
-        self._pools[file] = new_pool(self.checker, task, "transforms of the file", self._size)
+        allocate_transforms(self.checker, task, self._size)
+        # Ordinary memory never helps: a transform cannot be made during I/O.
+        self._pools[file] = Mempool("transforms of the file", self._size, exhausted)
 
     def crypt(self, task: Task, file: ExtentFile, io: ExtentIo) -> Steps[U8Array]:
         """See ``KeySetupVariant``."""
@@ -102,6 +145,10 @@ class PoolPerFile:
         return 0
 
 
+def _mempool(mode: str, size: int) -> Mempool:
+    return Mempool(f"transforms of {mode}", size, exhausted)
+
+
 class GlobalPool:
     """V4: one pool per mode, made when the first file of the mode is opened.
 
@@ -116,23 +163,15 @@ class GlobalPool:
     ) -> None:
         self.checker = checker
         self._on_cpu = on_cpu
-        self._size = size
-        self._pools: dict[str, Mempool] = {}
+        self._pools: ModePools[Mempool] = ModePools(checker, size, _mempool)
 
     def open_file(self, task: Task, file: ExtentFile) -> None:
         """Make the pools of modes not seen before."""
-        for mode in {extent.mode: None for extent in file.extents}:
-            self._pool(task, mode)
-
-    def _pool(self, task: Task, mode: str) -> Mempool:
-        pool = self._pools.get(mode)
-        if pool is None:
-            pool = self._pools[mode] = new_pool(self.checker, task, f"transforms of {mode}", self._size)
-        return pool
+        self._pools.prepare(task, file)
 
     def crypt(self, task: Task, file: ExtentFile, io: ExtentIo) -> Steps[U8Array]:
         """See ``KeySetupVariant``."""
-        pool = self._pool(task, io.extent.mode)
+        pool = self._pools.of(task, io.extent.mode)
         return crypt_from_pool(self.checker, self._on_cpu, pool, task, file, io)
 
     def close_file(self, file: ExtentFile) -> None:
@@ -147,7 +186,7 @@ class GlobalPool:
     @property
     def memory_bytes(self) -> int:
         """A pool per mode."""
-        return TRANSFORM_BYTES * self._size * len(self._pools)
+        return self._pools.memory_bytes
 
     @property
     def keys_held(self) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from blkcrypto.block.fallback import Fallback
 from blkcrypto.block.kernel import Kernel
 from blkcrypto.block.waiting import RunLoop, Task, run_to_end
-from blkcrypto.fs.battery.unit_files import Blocks
+from blkcrypto.fs.battery.unit_medium import Blocks
 from blkcrypto.fs.keysetup_io.checker import ContextChecker
 from blkcrypto.fs.keysetup_io.contexts import Ctx, Strictness
 from blkcrypto.fs.keysetup_io.designs import MAKERS

@@ -25,6 +25,7 @@ from blkcrypto.fs.stacked.ecryptfs_header import (
     parse_header,
     session_key,
 )
+from blkcrypto.fs.units import pieces
 
 _SESSION_KEY_BYTES: Final = 16
 _LONGEST_NAME: Final = 143
@@ -79,13 +80,9 @@ class StackedFile:
         self._put(pos, data)
 
     def _put(self, pos: int, data: bytes) -> None:
-        done = 0
-        while done < len(data):
-            extent, start = divmod(pos + done, EXTENT_BYTES)
-            part = data[done : done + EXTENT_BYTES - start]
-            self._page(extent)[start : start + len(part)] = part
-            self._store(extent)
-            done += len(part)
+        for piece in pieces(pos, data, EXTENT_BYTES):
+            self._page(piece.unit)[piece.start : piece.start + len(piece.data)] = piece.data
+            self._store(piece.unit)
         self._set_size(max(self.size, pos + len(data)))
 
     def _store(self, extent: int) -> None:

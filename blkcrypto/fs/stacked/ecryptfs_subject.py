@@ -74,18 +74,6 @@ class EcryptfsSubject:
         """See ``Subject``."""
         self._mount = self._mounted()
 
-    def duplicate(self, source: str, target: str) -> None:
-        """See ``Subject``: a copy with a session key of its own."""
-        self.write(target, 0, self.read(source))
-
-    def snapshot(self) -> None:
-        """See ``Subject``: there are none."""
-
-    def read_snapshot(self, path: str) -> bytes | None:
-        """See ``Subject``."""
-        del path
-        return None
-
     def move(self) -> int:
         """See ``Subject``: the lower filesystem moves files as it likes."""
         self._starts = {path: self._start() for path in self._starts}
