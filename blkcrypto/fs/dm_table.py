@@ -99,8 +99,6 @@ def parse_table(line: str) -> DmTable:
     key_type = values.pop("keytype", "raw")
     if sector_size not in _SECTOR_SIZES or values or key_type not in _KEY_TYPES:
         raise TableInvalid(f"sector_size {sector_size}, keytype {key_type}, unknown options {list(values)}")
-    if (iv_offset | length) % (sector_size >> SECTOR_SHIFT):
-        raise TableInvalid(f"iv_offset and length are multiples of sector_size {sector_size}")
     table = DmTable(
         target=target,
         length=length,
@@ -113,8 +111,7 @@ def parse_table(line: str) -> DmTable:
         key_type=_KEY_TYPES[key_type],
         allow_discards="allow_discards" in flags,
     )
-    if target == "inlinecrypt":
-        _check_inline(table)
+    _check(table)
     return table
 
 
@@ -129,6 +126,13 @@ def _options(target: str, fields: list[str]) -> tuple[set[str], dict[str, str]]:
     if unknown or ("keytype" in values and target == "crypt"):
         raise TableInvalid(f"unknown options {sorted(unknown) or ['keytype']}")
     return flags, values
+
+
+def _check(table: DmTable) -> None:
+    if (table.iv_offset | table.length) & ((1 << table.sector_shift) - 1):
+        raise TableInvalid(f"iv_offset and length are multiples of sector_size {table.sector_size}")
+    if table.target == "inlinecrypt":
+        _check_inline(table)
 
 
 def _check_inline(table: DmTable) -> None:
