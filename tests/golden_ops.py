@@ -17,6 +17,7 @@ from blkcrypto.fs.fscrypt.process_keys import LOGON_PAYLOAD_BYTES, logon_payload
 from blkcrypto.fs.smallfs import file as files
 from blkcrypto.fs.smallfs import ioctls, namei
 from blkcrypto.fs.smallfs.rename import RenameFlags, rename
+from blkcrypto.fs.smallfs.symlink import readlink, symlink
 from tests.golden_player import Op, Outcome, Player, Step
 
 
@@ -37,7 +38,7 @@ def _write_file(player: Player, step: Step) -> None:
 
 def _symlink(player: Player, step: Step) -> None:
     path = player.path(step)
-    namei.symlink(player.mount, b"t" * step["target_len"], path)
+    symlink(player.mount, b"t" * step["target_len"], path)
     player.remember(path)
 
 
@@ -307,7 +308,7 @@ OPS: dict[str, Op] = {
     },
     "lstat": _lstat,
     "truncate": lambda player, step: files.truncate(player.mount, player.path(step), step["size"]),
-    "readlink": lambda player, step: {"len": len(namei.readlink(player.mount, player.path(step)))},
+    "readlink": lambda player, step: {"len": len(readlink(player.mount, player.path(step)))},
     "unlink": lambda player, step: namei.unlink(player.mount, player.path(step)),
     "rmdir": lambda player, step: namei.rmdir(player.mount, player.path(step)),
     "link": _link,

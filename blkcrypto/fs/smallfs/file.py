@@ -20,7 +20,8 @@ from blkcrypto.fs.fscrypt.paths import ContentsPath
 from blkcrypto.fs.smallfs.errors import InvalidOffset, NoEntry, OperationNotSupported
 from blkcrypto.fs.smallfs.incore import Incore
 from blkcrypto.fs.smallfs.mount import Mount
-from blkcrypto.fs.smallfs.namei import create, lookup, new_inode, readlink
+from blkcrypto.fs.smallfs.namei import create, lookup, new_inode
+from blkcrypto.fs.smallfs.symlink import readlink
 
 
 @dataclass(slots=True, eq=False)

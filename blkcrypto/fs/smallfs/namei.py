@@ -15,13 +15,7 @@ from dataclasses import dataclass
 from blkcrypto.fs.fscrypt.caller import ROOT, Caller
 from blkcrypto.fs.fscrypt.inherit import InodeKind, check_found, check_move
 from blkcrypto.fs.fscrypt.inode_crypto import CryptInfo
-from blkcrypto.fs.fscrypt.names import (
-    NAME_MAX,
-    NameTooLong,
-    encode_symlink,
-    split_symlink,
-    symlink_disk_bytes,
-)
+from blkcrypto.fs.fscrypt.names import NAME_MAX, NameTooLong
 from blkcrypto.fs.fscrypt.nokey import NokeyName, NoSuchNokeyName, decode_nokey_name
 from blkcrypto.fs.fscrypt.policy import Context
 from blkcrypto.fs.smallfs.casefold import check_strict, find_folded, name_hashes
@@ -29,7 +23,6 @@ from blkcrypto.fs.smallfs.directory import Hashes
 from blkcrypto.fs.smallfs.errors import (
     BadDirectoryEntry,
     EntryExists,
-    InvalidOffset,
     IsADirectory,
     KeyRequired,
     NoEntry,
@@ -39,8 +32,6 @@ from blkcrypto.fs.smallfs.errors import (
 )
 from blkcrypto.fs.smallfs.incore import Incore
 from blkcrypto.fs.smallfs.mount import Mount, can_be_encrypted
-
-_PATH_MAX = 4096
 
 
 @dataclass(slots=True, eq=False)
@@ -177,14 +168,19 @@ def new_inode(mount: Mount, directory: Incore, kind: InodeKind, caller: Caller) 
     return inode
 
 
-def _add(mount: Mount, found: Found, inode: Incore) -> None:
+def add_name(mount: Mount, found: Found, inode: Incore) -> None:
     """Enter ``inode`` under a name that is free; a directory without its key takes no new names."""
     if found.disk_name is None:
         raise KeyRequired("a new name needs the directory's key")
     found.directory.disk.directory.put(found.disk_name, inode.disk.ino, found.hashes)
 
 
-def _free_name(mount: Mount, path: str) -> Found:
+def free_name(mount: Mount, path: str) -> Found:
+    """Where a new name goes.
+
+    Raises:
+        EntryExists: EEXIST; and as ``lookup``.
+    """
     found = lookup(mount, path)
     if found.inode is not None:
         raise EntryExists(f"{path!r} exists")
@@ -198,49 +194,10 @@ def create(mount: Mount, path: str, kind: InodeKind = InodeKind.REGULAR, caller:
         EntryExists, NoEntry, NameTooLong: as everywhere.
         KeyRequired and what ``InodeCrypto.new`` raises: the directory is encrypted.
     """
-    found = _free_name(mount, path)
+    found = free_name(mount, path)
     inode = new_inode(mount, found.directory, kind, caller)
-    _add(mount, found, inode)
+    add_name(mount, found, inode)
     return inode
-
-
-def symlink(mount: Mount, target: bytes, path: str, caller: Caller = ROOT) -> Incore:
-    """Make a symlink; an encrypted one is encrypted with its own key.
-
-    Raises:
-        NoEntry: an empty target.
-        NameTooLong: a target that does not fit a block.
-    """
-    if not target:
-        raise NoEntry("an empty symlink target")
-    if len(target) >= _PATH_MAX:
-        raise NameTooLong(f"a path of {len(target)} bytes")
-    found = _free_name(mount, path)
-    parent = mount.require_key(found.directory)
-    room = mount.fs.block_size
-    if parent is not None:
-        symlink_disk_bytes(parent.policy, len(target), room)
-    elif len(target) >= room:
-        raise NameTooLong(f"a symlink target of {len(target)} bytes: at most {room - 1}")
-    inode = new_inode(mount, found.directory, InodeKind.SYMLINK, caller)
-    names = None if inode.info is None else inode.info.names
-    inode.disk.symlink = target if names is None else encode_symlink(names, target, room)
-    _add(mount, found, inode)
-    return inode
-
-
-def readlink(mount: Mount, path: str) -> bytes:
-    """A symlink's target; without the key, its no-key form."""
-    inode = existing(mount, path)
-    if inode.disk.kind is not InodeKind.SYMLINK:
-        raise InvalidOffset(f"{path!r} is not a symlink")
-    if inode.disk.context is None:
-        return inode.disk.symlink
-    ciphertext = split_symlink(inode.disk.symlink)
-    info = mount.info(inode, allow_unsupported=True)
-    if info is None or info.names is None:
-        return NokeyName.of(ciphertext).encode().encode()
-    return info.names.decrypt(ciphertext)
 
 
 def readdir(mount: Mount, path: str) -> list[bytes]:
@@ -275,14 +232,14 @@ def link(mount: Mount, old: str, new: str) -> None:
         PolicyMismatch: into a directory of another policy (EXDEV).
     """
     inode = existing(mount, old)
-    found = _free_name(mount, new)
+    found = free_name(mount, new)
     if inode.disk.kind is InodeKind.DIRECTORY:
         raise OperationNotPermitted("a directory has one name only")
     mount.want_write()
     if found.nokey:
         raise KeyRequired("a new name needs the directory's key")
     check_move(mount.policy_of(found.directory), mount.policy_of(inode), inode.disk.kind)
-    _add(mount, found, inode)
+    add_name(mount, found, inode)
     inode.disk.nlink += 1
 
 

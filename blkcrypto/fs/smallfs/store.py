@@ -1,19 +1,13 @@
-"""Where blocks go: the seam below the small filesystem, and its simplest form."""
+"""Where blocks go: the seam below designs that need no bios, and its simplest form."""
 
 from typing import Protocol
 
 import numpy as np
 
 from blkcrypto.block.crypt_ctx import BioCryptCtx
-from blkcrypto.block.key import BlkCryptoKey, CryptoModeNum, KeyType
+from blkcrypto.block.key import BlkCryptoKey, KeyType
+from blkcrypto.block.modes import MODES
 from blkcrypto.crypto.cipher import DataUnitCipher, new_cipher
-
-_CIPHER_NAMES = {
-    CryptoModeNum.AES_256_XTS: "AES-256-XTS",
-    CryptoModeNum.AES_128_CBC_ESSIV: "AES-128-CBC-ESSIV",
-    CryptoModeNum.ADIANTUM: "Adiantum",
-    CryptoModeNum.SM4_XTS: "SM4-XTS",
-}
 
 
 class BlockStore(Protocol):
@@ -82,5 +76,5 @@ class SoftwareStore:
         if cipher is None:
             if key.crypto_cfg.key_type is KeyType.HW_WRAPPED:
                 raise UnwrapNeeded("use a store that models the key-wrapping hardware")
-            cipher = self._ciphers[key] = new_cipher(_CIPHER_NAMES[key.crypto_cfg.crypto_mode], key.raw)
+            cipher = self._ciphers[key] = new_cipher(MODES[key.crypto_cfg.crypto_mode].name, key.raw)
         return cipher
