@@ -6,6 +6,7 @@ import numpy as np
 
 from blkcrypto.block.bio import Bio
 from blkcrypto.block.capabilities import EVERYTHING, Capabilities
+from blkcrypto.block.op import ReqOp
 from blkcrypto.fs.fscrypt.filesystem import FileSystem, ext4_like
 from blkcrypto.fs.fscrypt.inherit import InodeKind
 from blkcrypto.fs.fscrypt.key_args import AddKeyArg, KeySpecifier, KeySpecType
@@ -16,10 +17,11 @@ from blkcrypto.fs.smallfs.device import BackingDevice
 from blkcrypto.fs.smallfs.disk import Disk
 from blkcrypto.fs.smallfs.drive import MemoryDrive
 from blkcrypto.fs.smallfs.mount import Mount
-from tests.fscrypt_world import CLASSIC, RAW, UUID
+from tests.fscrypt_world import CLASSIC, EXT4, RAW, UUID
 from tests.oracle.fscrypt_files import inline_key, sw_secret
 
 ANY_IDENTIFIER = KeySpecifier(KeySpecType.IDENTIFIER, bytes(16))
+Seen = tuple[ReqOp, int, int, int | None]
 
 
 class Unit:
@@ -136,3 +138,36 @@ def read(mount: Mount, path: str) -> bytes:
         return file.read(0, file.inode.disk.size)
     finally:
         file.close()
+
+
+class Watched:
+    """A mount with one encrypted directory ``d``, and the bios of its files since they were last taken."""
+
+    def __init__(
+        self,
+        fs: FileSystem = EXT4,
+        *,
+        flags: int = 0,
+        disk: Disk | None = None,
+        native: Capabilities | None = EVERYTHING,
+        log2_data_unit_size: int = 0,
+    ) -> None:
+        self._seen: list[Seen] = []
+        self.vecs: list[list[tuple[int, int]]] = []
+        self.device = new_device(fs, watch=self._see, native=native)
+        self.mount = new_mount(fs, disk=disk, device=self.device)
+        self.spec = add_key(self.mount)
+        encrypted_dir(self.mount, "d", self.spec, flags=flags, log2_data_unit_size=log2_data_unit_size)
+
+    def _see(self, bio: Bio) -> None:
+        dun = None if bio.crypt_ctx is None else bio.crypt_ctx.dun
+        self._seen.append((bio.op, bio.sector * 512 // self.mount.fs.block_size, bio.nbytes, dun))
+        self.vecs.append([(vec.address % 4096, vec.length) for vec in bio.vecs])
+
+    def taken(self) -> list[Seen]:
+        """Operation, first block, bytes and DUN of each bio."""
+        seen, self._seen, self.vecs = self._seen, [], []
+        return seen
+
+    def open(self, path: str = "d/f") -> files.OpenFile:
+        return files.open_file(self.mount, path, make=True)

@@ -5,16 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.base.status import BlkStatus
-from blkcrypto.block.bio import Bio
-from blkcrypto.block.capabilities import EVERYTHING, Capabilities, capabilities
+from blkcrypto.block.capabilities import capabilities
 from blkcrypto.block.key import CryptoModeNum, KeyType
 from blkcrypto.block.op import ReqOp
-from blkcrypto.fs.allocation.file_map import FileMap
 from blkcrypto.fs.fscrypt.filesystem import FileSystem, ext4_like
 from blkcrypto.fs.fscrypt.policy import PolicyFlags
 from blkcrypto.fs.smallfs import file as files
@@ -23,52 +19,14 @@ from blkcrypto.fs.smallfs.allocator import NextFree
 from blkcrypto.fs.smallfs.disk import Disk
 from blkcrypto.fs.smallfs.errors import IoFailed, NoSpace
 from blkcrypto.fs.smallfs.gc import collect
-from blkcrypto.fs.smallfs.laid import disk_over, make_files
-from blkcrypto.fs.smallfs.mount import Mount
-from scenarios.placement.layout import Layout
-from scenarios.traces.batch import TraceBatch
 from tests.fscrypt_world import CLASSIC, EXT4, SHORT_RAW, UUID
-from tests.small_world import add_key, encrypted_dir, new_device, new_mount, read, wrap, write
+from tests.small_world import Watched, add_key, encrypted_dir, new_device, new_mount, read, wrap, write
 
 BLOCK = 4096
 LBLK_32 = PolicyFlags.IV_INO_LBLK_32
 FS_LAYER = ext4_like(UUID, kernel=CLASSIC, inlinecrypt=False)
 # Who encrypts: the drive, the kernel's fallback, the filesystem.
 PATHS = {"hardware": EXT4, "fallback": replace(EXT4, inlinecrypt=False), "fs-layer": FS_LAYER}
-Seen = tuple[ReqOp, int, int, int | None]
-
-
-class Watched:
-    """A mount with one encrypted directory ``d``, and the bios of its files since they were last taken."""
-
-    def __init__(
-        self,
-        fs: FileSystem = EXT4,
-        *,
-        flags: int = 0,
-        disk: Disk | None = None,
-        native: Capabilities | None = EVERYTHING,
-        log2_data_unit_size: int = 0,
-    ) -> None:
-        self._seen: list[Seen] = []
-        self.vecs: list[list[tuple[int, int]]] = []
-        self.device = new_device(fs, watch=self._see, native=native)
-        self.mount = new_mount(fs, disk=disk, device=self.device)
-        self.spec = add_key(self.mount)
-        encrypted_dir(self.mount, "d", self.spec, flags=flags, log2_data_unit_size=log2_data_unit_size)
-
-    def _see(self, bio: Bio) -> None:
-        dun = None if bio.crypt_ctx is None else bio.crypt_ctx.dun
-        self._seen.append((bio.op, bio.sector * 512 // self.mount.fs.block_size, bio.nbytes, dun))
-        self.vecs.append([(vec.address % 4096, vec.length) for vec in bio.vecs])
-
-    def taken(self) -> list[Seen]:
-        """Operation, first block, bytes and DUN of each bio."""
-        seen, self._seen, self.vecs = self._seen, [], []
-        return seen
-
-    def open(self, path: str = "d/f") -> files.OpenFile:
-        return files.open_file(self.mount, path, make=True)
 
 
 def blocks(count: int, seed: int = 1) -> bytes:
@@ -448,103 +406,3 @@ def test_collection_that_fails_moves_nothing(full: bool) -> None:
         with pytest.raises(IoFailed):
             collect(world.mount, range(1, 3))
     assert world.mount.disk.owners == before
-
-
-# Over a map of files
-
-UNIT, EXTENT = BLOCK, 65536
-sizes = st.lists(st.integers(1, 6), min_size=1, max_size=6)
-
-
-def file_map(sizes: list[int], fragmentation: float, seed: int) -> FileMap:
-    return FileMap(np.array(sizes), EXTENT, fragmentation, np.random.default_rng(seed))
-
-
-@given(
-    sizes=sizes,
-    fragmentation=st.sampled_from([0.0, 0.5, 1.0]),
-    seed=st.integers(0, 99),
-    data=st.data(),
-    direct=st.booleans(),
-)
-def test_a_scenarios_bios_are_those_of_the_small_filesystem_over_its_layout(
-    sizes: list[int], fragmentation: float, seed: int, data: st.DataObject, direct: bool
-) -> None:
-    """Same blocks, same sizes, same data units, for any write to any file."""
-    lay = file_map(sizes, fragmentation, seed)
-    file = data.draw(st.integers(0, len(sizes) - 1))
-    units = sizes[file] * EXTENT // UNIT
-    first = data.draw(st.integers(0, units - 1))
-    count = data.draw(st.integers(1, units - first))
-    row = TraceBatch(
-        time_ns=np.zeros(1, np.int64),
-        op=np.array([ReqOp.WRITE], np.uint8),
-        sector=np.array([first * UNIT // 512]),
-        nbytes=np.array([count * UNIT]),
-        stream=np.zeros(1, np.int32),
-        file=np.array([file], np.int32),
-    )
-    placed = Layout(lay).place(row, UNIT)
-    expected = [
-        (ReqOp.WRITE, sector * 512 // BLOCK, nbytes, unit | (12 + file) << 32)
-        for sector, nbytes, unit in zip(
-            placed.sector.tolist(), placed.nbytes.tolist(), placed.unit_index.tolist(), strict=True
-        )
-    ]
-    world = Watched(flags=PolicyFlags.IV_INO_LBLK_64, disk=disk_over(lay, BLOCK))
-    make_files(world.mount, "d", lay)
-    opened = world.open(f"d/{file}")
-    if direct:
-        opened.direct_write(first * UNIT, bytes(count * UNIT))
-    else:
-        opened.write(first * UNIT, bytes(count * UNIT))
-        opened.fsync()
-    assert world.taken() == expected
-
-
-def laid(sizes: list[int]) -> tuple[Mount, FileMap]:
-    lay = file_map(sizes, 1.0, 3)
-    world = Watched(disk=disk_over(lay, BLOCK))
-    make_files(world.mount, "d", lay)
-    return world.mount, lay
-
-
-def test_files_over_a_map_have_its_sizes_and_the_map_finds_them_by_their_blocks() -> None:
-    mount, lay = laid([1, 3, 2])
-    for number, extents in enumerate([1, 3, 2]):
-        file = files.open_file(mount, f"d/{number}")
-        assert file.inode.disk.size == extents * EXTENT
-        file.write(0, bytes(extents * EXTENT))
-        file.fsync()
-    assert len(mount.disk.owners) == 6 * EXTENT // BLOCK
-    for block, (ino, lblk) in mount.disk.owners.items():
-        owner, offset = lay.locate(np.array([block * BLOCK]))
-        assert (12 + int(owner[0]), int(offset[0])) == (ino, lblk * BLOCK)
-
-
-def test_what_outgrows_the_map_or_finds_its_place_taken_lies_behind_it() -> None:
-    mount, lay = laid([1])
-    behind = lay.covered_bytes // BLOCK
-    file = files.open_file(mount, "d/0")
-    file.write(EXTENT, b"one block more")
-    file.write(0, b"in place")
-    file.fsync()
-    assert file.inode.disk.blocks == {0: 0, EXTENT // BLOCK: behind}
-    collect(mount, range(1))
-    assert file.inode.disk.blocks[0] == behind + 1
-
-
-def test_a_freed_place_is_its_files_again() -> None:
-    mount, _ = laid([1])
-    file = files.open_file(mount, "d/0")
-    file.write(5 * BLOCK, b"x")
-    file.fsync()
-    file.truncate(0)
-    file.write(5 * BLOCK, b"y")
-    file.fsync()
-    assert file.inode.disk.blocks == {5: 5}
-
-
-def test_extents_of_a_map_are_whole_blocks() -> None:
-    with pytest.raises(ValueError, match="not whole blocks"):
-        disk_over(FileMap(np.array([1]), 6144, 0.0, np.random.default_rng(1)), BLOCK)

@@ -3,6 +3,7 @@
 import errno
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from hypothesis import settings
@@ -13,13 +14,14 @@ from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.base.status import BlkStatus
 from blkcrypto.block.capabilities import EVERYTHING
 from blkcrypto.block.key import BlkCryptoKey
+from blkcrypto.fs.fscrypt.filesystem import FileSystem
 from blkcrypto.fs.fscrypt.key_entry import KeyStatus, RemovalFlags
 from blkcrypto.fs.fscrypt.policy import PolicyFlags
 from blkcrypto.fs.smallfs import file as files
 from blkcrypto.fs.smallfs import ioctls
 from blkcrypto.fs.smallfs.device import BackingDevice
 from blkcrypto.fs.smallfs.drive import MemoryDrive
-from tests.fscrypt_world import EXT4, RAW, SHORT_RAW
+from tests.fscrypt_world import CLASSIC, EXT4, RAW, SHORT_RAW
 from tests.small_world import add_key, encrypted_dir, new_mount, read, write
 
 KEYS = (RAW, SHORT_RAW)
@@ -34,8 +36,8 @@ which_file = st.sampled_from(FILES)
 class EvictionLog(BackingDevice):
     """A device that remembers which keys it was to forget."""
 
-    def __init__(self) -> None:
-        super().__init__(MemoryDrive(4096), native=EVERYTHING, keyslots=3)
+    def __init__(self, fs: FileSystem) -> None:
+        super().__init__(MemoryDrive(fs.block_size), native=EVERYTHING, keyslots=3, era=fs.kernel)
         self.evicted: list[BlkCryptoKey] = []
 
     def evict_key(self, key: BlkCryptoKey) -> None:
@@ -55,12 +57,14 @@ def attempt(action: Callable[[], Result]) -> tuple[int, Result | None]:
 
 
 class KeysAndFiles(RuleBasedStateMachine):
-    """A model of plain bytes beside the small filesystem."""
+    """A model of plain bytes beside the small filesystem, whose contents a drive encrypts."""
+
+    fs = EXT4
 
     @initialize()
     def start(self) -> None:
-        self.device = EvictionLog()
-        self.mount = new_mount(EXT4, device=self.device)
+        self.device = EvictionLog(self.fs)
+        self.mount = new_mount(self.fs, device=self.device)
         self.specs = [add_key(self.mount, raw) for raw in KEYS]
         for number, spec in enumerate(self.specs):
             encrypted_dir(self.mount, f"d{number}", spec, flags=FLAGS[number])
@@ -190,7 +194,8 @@ class KeysAndFiles(RuleBasedStateMachine):
         if hasattr(self, "mount"):
             evicted = self.device.evicted
             assert all(count == 1 for count in Counter(map(id, evicted)).values())
-            assert not self.device.keys_held & set(evicted)
+            held = self.device.keys_held | self.mount.blocks.contents.keys_held
+            assert not held & set(evicted)
 
     @invariant()
     def no_key_is_evicted_with_io_in_flight(self) -> None:
@@ -216,13 +221,28 @@ class KeysAndFiles(RuleBasedStateMachine):
         for file in self.open.values():
             file.close()
         self.mount.unmount()
-        assert not self.device.keys_held
-        again = new_mount(EXT4, disk=self.mount.disk, device=self.device, seed=2)
+        assert not self.device.keys_held | self.mount.blocks.contents.keys_held
+        again = new_mount(self.fs, disk=self.mount.disk, device=self.device, seed=2)
         for raw in KEYS:
             add_key(again, raw)
         for path, expected in self.model.items():
             assert read(again, path) == bytes(expected)
 
 
-TestKeysAndFiles = KeysAndFiles.TestCase
-TestKeysAndFiles.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
+class ByTheFallback(KeysAndFiles):
+    """The kernel encrypts on the CPU."""
+
+    fs = replace(EXT4, inlinecrypt=False)
+
+
+class ByTheFilesystem(KeysAndFiles):
+    """The filesystem encrypts for itself, as up to 7.2."""
+
+    fs = replace(EXT4, inlinecrypt=False, kernel=CLASSIC)
+
+
+TestByTheDrive = KeysAndFiles.TestCase
+TestByTheFallback = ByTheFallback.TestCase
+TestByTheFilesystem = ByTheFilesystem.TestCase
+TestByTheDrive.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
+TestByTheFallback.settings = TestByTheFilesystem.settings = TestByTheDrive.settings

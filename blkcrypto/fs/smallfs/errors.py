@@ -102,7 +102,19 @@ class BadDirectoryEntry(BlkCryptoError):
 
 
 class InvalidOffset(BlkCryptoError):
-    """Direct I/O that is not aligned, or a rename of a directory into itself."""
+    """An offset, a length or a buffer that is not aligned."""
+
+    errno = errno.EINVAL
+
+
+class IntoItself(BlkCryptoError):
+    """A directory would move into itself."""
+
+    errno = errno.EINVAL
+
+
+class NotASymlink(BlkCryptoError):
+    """Only symlinks have a target."""
 
     errno = errno.EINVAL
 

@@ -13,7 +13,7 @@ from blkcrypto.fs.fscrypt.caller import ROOT
 from blkcrypto.fs.fscrypt.inherit import InodeKind, check_move
 from blkcrypto.fs.smallfs.errors import (
     EntryExists,
-    InvalidOffset,
+    IntoItself,
     IsADirectory,
     KeyRequired,
     NoEntry,
@@ -38,7 +38,7 @@ def rename(mount: Mount, old: str, new: str, flags: RenameFlags = RenameFlags.NO
     """Move a name, replacing what has the new one; or exchange two.
 
     Raises:
-        NoEntry, EntryExists, IsADirectory, NotADirectory, NotEmpty: as everywhere.
+        NoEntry, EntryExists, IsADirectory, NotADirectory, NotEmpty, IntoItself: as everywhere.
         KeyRequired: a name was looked up without its directory's key (ENOKEY).
         PolicyMismatch: into a directory of another policy (EXDEV).
     """
@@ -57,7 +57,7 @@ def rename(mount: Mount, old: str, new: str, flags: RenameFlags = RenameFlags.NO
 def _check_target(inode: Incore, target: Found, flags: RenameFlags) -> None:
     is_dir = inode.disk.kind is InodeKind.DIRECTORY
     if inode in target.parents:
-        raise InvalidOffset("a directory cannot move into itself")
+        raise IntoItself("a directory cannot move into itself")
     if target.inode is None:
         if flags & RenameFlags.EXCHANGE:
             raise NoEntry("exchange needs two names")

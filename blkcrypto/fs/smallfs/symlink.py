@@ -12,7 +12,7 @@ from blkcrypto.fs.fscrypt.caller import ROOT, Caller
 from blkcrypto.fs.fscrypt.inherit import InodeKind
 from blkcrypto.fs.fscrypt.names import NameTooLong, encode_symlink, split_symlink, symlink_disk_bytes
 from blkcrypto.fs.fscrypt.nokey import NokeyName
-from blkcrypto.fs.smallfs.errors import InvalidOffset, NoEntry
+from blkcrypto.fs.smallfs.errors import NoEntry, NotASymlink
 from blkcrypto.fs.smallfs.incore import Incore
 from blkcrypto.fs.smallfs.mount import Mount
 from blkcrypto.fs.smallfs.namei import add_name, existing, free_name, new_inode
@@ -46,10 +46,14 @@ def symlink(mount: Mount, target: bytes, path: str, caller: Caller = ROOT) -> In
 
 
 def readlink(mount: Mount, path: str) -> bytes:
-    """A symlink's target; without the key, its no-key form."""
+    """A symlink's target; without the key, its no-key form.
+
+    Raises:
+        NotASymlink: EINVAL; and as ``existing``.
+    """
     inode = existing(mount, path)
     if inode.disk.kind is not InodeKind.SYMLINK:
-        raise InvalidOffset(f"{path!r} is not a symlink")
+        raise NotASymlink(f"{path!r} is not a symlink")
     if inode.disk.context is None:
         return inode.disk.symlink
     ciphertext = split_symlink(inode.disk.symlink)
