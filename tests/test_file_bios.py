@@ -368,6 +368,7 @@ def test_ciphertext_of_two_files_moves_without_their_keys_in_one_bio_each_way() 
 def test_moved_ciphertext_reads_the_same_once_the_key_is_back() -> None:
     world, inos = locked_files()
     collect(world.mount, range(1, 5))
+    world.device.drive.medium |= {block: bytes(BLOCK) for block in range(1, 5)}
     add_key(world.mount)
     assert [read(world.mount, f"d/{name}") for name in "ab"] == [blocks(2, ord(name)) for name in "ab"]
     assert world.mount.disk.owners == {5 + at: (inos[at // 2], at % 2) for at in range(4)}

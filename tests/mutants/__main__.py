@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.mutants.files import FILES
 from tests.mutants.io import IO
 from tests.mutants.keyslots import KEYSLOTS
 from tests.mutants.rest import REST
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 COPIED = ("blkcrypto", "hwmodel", "tests", "pyproject.toml")
 FAILED, PASSED = 1, 0
 SLIPS = ("NameError", "SyntaxError", "IndentationError", "ImportError")
-ALL = (*KEYSLOTS, *IO, *REST)
+ALL = (*KEYSLOTS, *IO, *REST, *FILES)
 
 
 def run_tests(tree: Path, tests: str) -> tuple[int, str]:
