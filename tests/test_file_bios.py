@@ -63,6 +63,17 @@ def test_a_hole_ends_a_bio_though_the_blocks_behind_it_follow_on_disk() -> None:
     assert world.device.queue.counts.back_merges == 0
 
 
+def test_direct_io_stops_at_a_hole_too() -> None:
+    world = Watched()
+    file = world.open()
+    file.write(0, blocks(4))
+    file.write(6 * BLOCK, blocks(2, seed=2))
+    cold(file)
+    world.taken()
+    assert file.direct_read(0, 8 * BLOCK) == blocks(4) + bytes(2 * BLOCK) + blocks(2, seed=2)
+    assert world.taken() == [(ReqOp.READ, 1, 4 * BLOCK, 0), (ReqOp.READ, 5, 2 * BLOCK, 6)]
+
+
 def test_without_encryption_the_same_file_is_one_bio() -> None:
     world = Watched()
     file = world.open("plain")

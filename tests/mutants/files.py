@@ -15,6 +15,13 @@ FILES = (
         "joins = True",
         f"{_TEST} hole_ends",
     ),
+    Mutant(
+        "fscrypt 3.6",
+        _BIOS,
+        "count = min(consecutive(io.blocks, start), consecutive(io.lblks, start))",
+        "count = consecutive(io.blocks, start)",
+        f"{_TEST} stops_at_a_hole",
+    ),
     Mutant("fscrypt 3.6", _BIOS, "if len(vecs) == max_vecs:", "if len(vecs) == 999:", f"{_TEST} 256"),
     Mutant("fscrypt 3.6", _BIOS, "ctx.advance((first - part.start) * self._size)", "pass", f"{_TEST} 256"),
     Mutant(

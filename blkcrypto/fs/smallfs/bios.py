@@ -74,11 +74,11 @@ class BioBuilder:
         yield from self._bios(io, range(start, len(io.lblks)), ctx)
 
     def direct(self, inode: Incore, io: Transfer, max_vecs: int = BIO_MAX_VECS) -> Iterator[FileBio]:
-        """Bios of consecutive logical blocks between disk and a user's memory; raises as ``file_ctx``."""
+        """Bios between disk and a user's memory; raises as ``file_ctx``."""
         start = 0
         while start < len(io.blocks):
             ctx = None if encrypts_itself(inode) else self.file_ctx(inode, io.lblks[start])
-            count = consecutive(io.blocks, start)
+            count = min(consecutive(io.blocks, start), consecutive(io.lblks, start))
             if ctx is not None and inode.info is not None and inode.info.setup is not None:
                 count = inode.info.setup.limit_io_blocks(inode.disk.ino, io.lblks[start], count)
             yield from self._bios(io, range(start, start + count), ctx, max_vecs)
