@@ -8,12 +8,12 @@ Rules (block/bio.c; reference block-layer.md sections 2.3, 3.10 and 7.1 invarian
 - A clone shares memory and copies the context.
 """
 
-import enum
 import errno
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from blkcrypto.base.errors import BlkCryptoError
+from blkcrypto.base.flags import PlainFlags
 from blkcrypto.base.status import BlkStatus
 from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block import bvec
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from blkcrypto.block.device import BlockDevice
 
 
-class ReqFlags(enum.IntFlag):
+class ReqFlags(PlainFlags):
     """``REQ_*`` flags the layer looks at; the values are our own."""
 
     NONE = 0

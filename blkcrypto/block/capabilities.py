@@ -78,7 +78,7 @@ def intersect(parent: Capabilities, child: Capabilities | None) -> Capabilities:
             a & b for a, b in zip(parent.modes_supported, child.modes_supported, strict=True)
         ),
         max_dun_bytes=min(parent.max_dun_bytes, child.max_dun_bytes),
-        key_types=parent.key_types & child.key_types,
+        key_types=KeyType(parent.key_types & child.key_types),
     )
 
 

@@ -247,7 +247,7 @@ class MappedDevice:
             if state.status is not BlkStatus.OK or not bio.nbytes:
                 bio.complete(state.status)
                 return
-            bio.flags &= ~ReqFlags.PREFLUSH
+            bio.flags = ReqFlags(bio.flags & ~ReqFlags.PREFLUSH)
             self._flushers.queue(lambda worker: submit_bio_noacct(self._kernel, worker, bio))
 
         for bdev in devices:

@@ -10,19 +10,21 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
+from blkcrypto.base.flags import PlainFlags
+
 MAX_RAW_KEY_BYTES: Final = 64
 MAX_HW_WRAPPED_KEY_BYTES: Final = 128
 SW_SECRET_BYTES: Final = 32
 
 
-class KeyType(enum.IntFlag):
+class KeyType(PlainFlags):
     """``enum blk_crypto_key_type``; a profile's ``key_types_supported`` is a mask of these."""
 
     RAW = 1
     HW_WRAPPED = 2
 
 
-class ConfigFlags(enum.IntFlag):
+class ConfigFlags(PlainFlags):
     """``blk_crypto_config.flags`` (7.3+)."""
 
     NONE = 0

@@ -128,7 +128,7 @@ class RequestQueue:
         bio, segments = cut
         if bio.flags & ReqFlags.INTEGRITY and bio.crypt_ctx is not None:
             self.kernel.warn_once(f"{self.name}: integrity and a crypt context do not go together")
-            bio.flags &= ~ReqFlags.INTEGRITY
+            bio.flags = ReqFlags(bio.flags & ~ReqFlags.INTEGRITY)
         if not self.nomerges and bio_mergeable(bio) and self._merge(task, bio, segments):
             return
         rq = yield from self._make_request(task, bio, segments)
@@ -196,9 +196,9 @@ class RequestQueue:
     def _hand_on(self, task: Task, rq: Request, bio: Bio) -> None:
         if bio.flags & (ReqFlags.PREFLUSH | ReqFlags.FUA):
             steps = flush_steps(bio.flags, rq.nbytes, self.limits)
-            rq.flags &= ~ReqFlags.PREFLUSH
+            rq.flags = ReqFlags(rq.flags & ~ReqFlags.PREFLUSH)
             if not self.limits.fua:
-                rq.flags &= ~ReqFlags.FUA
+                rq.flags = ReqFlags(rq.flags & ~ReqFlags.FUA)
             if steps != [FlushStep.DATA]:
                 self._flush.insert(rq, steps)
                 return

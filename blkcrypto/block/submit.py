@@ -151,7 +151,7 @@ def _refusal(kernel: Kernel, bio: Bio) -> BlkStatus | None:
         if bio.op is not ReqOp.WRITE:
             return BlkStatus.IOERR
         if not limits.write_cache:
-            bio.flags &= ~_FLUSHES
+            bio.flags = ReqFlags(bio.flags & ~_FLUSHES)
             if not bio.nbytes:
                 return BlkStatus.OK
     if bio.op in _MAX_SECTORS_ATTRIBUTE and not limits.max_op_sectors(bio.op):

@@ -19,6 +19,8 @@ from scenarios.serve.protocol import ProtocolViolation
 
 HANDSHAKE_S: Final = 10.0
 _MOST_WAITING_BYTES: Final = 8 << 20
+# Of one connection in one round: its first replies are on their way while the rest is done.
+_MOST_JOBS: Final = 32
 _MOST_BUFFERS: Final = 512  # well below IOV_MAX
 _HANDSHAKE_READ: Final = 1 << 16
 
@@ -57,16 +59,28 @@ class Connection:
         """Whether more may come."""
         return not self.ended and self._waiting_bytes < _MOST_WAITING_BYTES
 
+    @property
+    def has_more(self) -> bool:
+        """Whether requests that were received wait to be done, and may be."""
+        return self._inbox is not None and self._inbox.more and self.wants_to_receive
+
     def receive(self) -> list[Job]:
-        """Read what has arrived; the requests that are complete now.
+        """Read what has arrived; the next requests that are complete.
 
         Raises:
             ProtocolViolation: hang up.
             OSError: the connection is broken.
         """
-        if self._inbox is None:
+        inbox = self._inbox
+        if inbox is None:
             return self._handshake(self.sock.recv(_HANDSHAKE_READ))
-        return self._jobs(self.sock.recv_into(self._inbox.room()))
+        if not inbox.more:
+            count = self.sock.recv_into(inbox.room())
+            if not count:
+                self.ended = True  # the client hung up without CMD_DISC: nothing is lost by it
+                return []
+            inbox.received(count)
+        return self._jobs(inbox)
 
     def _handshake(self, data: bytes) -> list[Job]:
         if not data:
@@ -79,17 +93,12 @@ class Connection:
             return []
         self.deadline_s = None
         self._inbox = Inbox(MAX_PAYLOAD_BYTES, negotiation.unread)
-        return self._jobs(0) if negotiation.unread else []
+        return self._jobs(self._inbox)
 
-    def _jobs(self, count: int) -> list[Job]:
-        assert self._inbox is not None
+    def _jobs(self, inbox: Inbox) -> list[Job]:
         agreed = self._negotiation
-        if not count and not agreed.unread:
-            self.ended = True  # the client hung up without CMD_DISC: nothing is lost by it
-            return []
-        agreed.unread.clear()
-        found = self._inbox.received(count)
-        self.ended = self._inbox.ended
+        found = inbox.take(_MOST_JOBS, _MOST_WAITING_BYTES)
+        self.ended = inbox.ended
         return [
             Job(request, payload, agreed.structured, agreed.keeps_block_size, self.number)
             for request, payload in found

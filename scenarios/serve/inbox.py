@@ -42,10 +42,11 @@ class Inbox:
 
     Attributes:
         ended: the client said ``CMD_DISC``.
+        more: ``take`` stopped at a limit: call it again before receiving more.
     """
 
     def __init__(self, max_payload: int, unread: bytes | bytearray = b"") -> None:
-        self.ended = False
+        self.ended = self.more = False
         self._max_payload = max_payload
         self._buffer: U8 = np.empty(max(_BUFFER_BYTES, len(unread)), dtype=np.uint8)
         self._buffer[: len(unread)] = np.frombuffer(unread, dtype=np.uint8)
@@ -67,18 +68,25 @@ class Inbox:
         self._parsed, self._filled = 0, left
         return self._buffer.data[left:]
 
-    def received(self, count: int) -> list[Incoming]:
-        """``count`` bytes were written to ``room``: the requests that are complete now.
+    def received(self, count: int) -> None:
+        """``count`` bytes were written to ``room``."""
+        self._filled += count
+
+    def take(self, most: int, most_bytes: int) -> list[Incoming]:
+        """Requests that are complete now, in order.
+
+        Args:
+            most: requests at once.
+            most_bytes: of their data at once, in either direction; exceeded by the last one only.
 
         Raises:
             ProtocolViolation: hang up; requests before the violation are lost with it.
         """
-        self._filled += count
         found: list[Incoming] = []
         buffer, at, filled = self._buffer, self._parsed, self._filled
         view = buffer.data
-        self._wanted = 0
-        while filled - at >= REQUEST.size and not self.ended:
+        nbytes = self._wanted = 0
+        while filled - at >= REQUEST.size and not self.ended and len(found) < most and nbytes < most_bytes:
             request = parse_request(view, at)
             body = at + REQUEST.size
             payload = None
@@ -93,6 +101,8 @@ class Inbox:
             self.ended = request.command == Command.DISC
             if not self.ended:
                 found.append(Incoming(request, payload))
+                nbytes += request.length
             at = body
         self._parsed = at
+        self.more = len(found) >= most or nbytes >= most_bytes
         return found

@@ -171,7 +171,8 @@ def parse_client_flags(data: bytes) -> HandshakeFlags:
         ProtocolViolation: bits that the server never offered.
     """
     (bits,) = CLIENT_FLAGS.unpack(data)
-    if bits & ~(HandshakeFlags.FIXED_NEWSTYLE | HandshakeFlags.NO_ZEROES):
+    # As plain int: inverting a flag enum drops the bits it does not know.
+    if bits & ~int(HandshakeFlags.FIXED_NEWSTYLE | HandshakeFlags.NO_ZEROES):
         raise ProtocolViolation(f"client flags {bits:#x} that were not offered")
     return HandshakeFlags(bits)
 

@@ -85,6 +85,8 @@ class Server:
         self._log = log
         self._selector = selectors.DefaultSelector()
         self._connections: dict[int, Connection] = {}
+        # Connections with requests received but not done, which no event will announce.
+        self._backlog: dict[Connection, bool] = {}
         self._stop = False
         self._waker, self._woken = socket.socketpair()
         for sock in (listening, self._waker, self._woken):
@@ -102,23 +104,29 @@ class Server:
         """Serve until ``stop``; all that was answered is then sent, and all connections are closed."""
         try:
             while not self._stop:
-                self._round(self._selector.select(_TICK_S))
+                self._round(self._selector.select(0 if self._backlog else _TICK_S))
         finally:
             self._close()
 
     def _round(self, events: list[tuple[selectors.SelectorKey, int]]) -> None:
-        jobs: list[Job] = []
+        touched, self._backlog = self._backlog, {}
         for key, mask in events:
             connection = key.data
-            if isinstance(connection, Connection):
+            if not isinstance(connection, Connection):
+                if key.fileobj is self._listening:
+                    self._accept()
+                continue
+            touched.setdefault(connection, False)
+            if mask & selectors.EVENT_READ:
+                touched[connection] = True
+            if mask & selectors.EVENT_WRITE:
                 with self._hanging_up(connection):
-                    if mask & selectors.EVENT_WRITE:
-                        connection.flush()
-                    if mask & selectors.EVENT_READ and connection.wants_to_receive:
-                        jobs += connection.receive()
-            elif key.fileobj is self._listening:
-                self._accept()
-        touched = [key.data for key, _ in events if isinstance(key.data, Connection)]
+                    connection.flush()
+        jobs: list[Job] = []
+        for connection, readable in touched.items():
+            if readable and connection.wants_to_receive:
+                with self._hanging_up(connection):
+                    jobs += connection.receive()
         if jobs:
             if self._capture is not None:
                 self._capture.requests(jobs, time.monotonic_ns())
@@ -177,6 +185,8 @@ class Server:
         if connection.ended and not connection.wants_to_send:
             self._drop(connection)
             return
+        if connection.has_more:
+            self._backlog[connection] = True
         events = selectors.EVENT_READ * connection.wants_to_receive
         events |= selectors.EVENT_WRITE * connection.wants_to_send
         if self._selector.get_key(connection.sock).events != events:
