@@ -193,6 +193,7 @@ class Machine:
             down_ns=device.controller.reset_ns.value,
             evict_ns=device.keyslots.evict_ns.value if device.keyslots is not None else 0,
             program_ns=_program_costs(device),
+            keywrap=device.keywrap,
             keys=self._keys,
             plane=self._plane,
         )

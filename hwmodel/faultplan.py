@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 ErrorName = Literal["EIO", "EINVAL", "EBUSY", "ENOMEM", "ETIMEDOUT"]
+KeyOperationName = Literal["import", "generate", "prepare", "derive_sw_secret"]
 
 
 class Reset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -133,6 +134,22 @@ class Eviction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     after_bios: int = 0
 
 
+class KeyOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Somebody else's hardware-wrapped keys are worked on, as when a user unlocks: the profile lock is held.
+
+    Attributes:
+        at_ns: counted from the completion of ``after_bios``.
+        after_bios: bios that complete before; 0 for the run's start.
+        op: what the key-wrapping unit does, and so how long it takes.
+        count: how many, one after another; others get the lock in between.
+    """
+
+    op: KeyOperationName
+    at_ns: int = 0
+    after_bios: int = 0
+    count: int = 1
+
+
 class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Faults at random.
 
@@ -160,6 +177,7 @@ class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     removals: tuple[Removal, ...] = ()
     slowdowns: tuple[Slowdown, ...] = ()
     evictions: tuple[Eviction, ...] = ()
+    key_operations: tuple[KeyOperation, ...] = ()
     rates: Rates = Rates()
 
     def scheduled(self) -> "tuple[Fault, ...]":
@@ -173,6 +191,7 @@ class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             *self.removals,
             *self.slowdowns,
             *self.evictions,
+            *self.key_operations,
         )
 
     @property
@@ -181,4 +200,4 @@ class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return not self.scheduled() and self.rates == Rates()
 
 
-Fault = Reset | ProgramFailure | Hang | MediaError | PowerCut | Removal | Slowdown | Eviction
+Fault = Reset | ProgramFailure | Hang | MediaError | PowerCut | Removal | Slowdown | Eviction | KeyOperation

@@ -30,11 +30,13 @@ from blkcrypto.base.units import NS_PER_SECOND
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.keyslots import KeyslotBusy
 from hwmodel.clock import Clock
+from hwmodel.device import Figure, KeyWrap
 from hwmodel.faultplan import (
     Eviction,
     Fault,
     FaultPlan,
     Hang,
+    KeyOperation,
     MediaError,
     PowerCut,
     ProgramFailure,
@@ -99,6 +101,7 @@ class Injector:
         down_ns: from the beginning of a reset, or the return of power, until keys can be programmed.
         evict_ns: one eviction.
         program_ns: what programming a key takes.
+        keywrap: the key-wrapping unit's costs; None for a device without one.
         keys: key objects by number; grows while the run goes on.
         plane: what moves the bytes; None for timing only.
 
@@ -117,6 +120,7 @@ class Injector:
         down_ns: int,
         evict_ns: int,
         program_ns: Callable[[BlkCryptoKey], int],
+        keywrap: KeyWrap | None = None,
         keys: Sequence[BlkCryptoKey],
         plane: DataPlane | None,
     ) -> None:
@@ -129,6 +133,7 @@ class Injector:
         self._down_ns = down_ns
         self._evict_ns = evict_ns
         self._normal_program_ns = program_ns
+        self._keywrap = keywrap
         self._keys = keys
         self._plane = plane
         self._state = _State.UP
@@ -377,3 +382,13 @@ class Injector:
         self.counts["evictions"] += 1
         if key in self.evicted and key in slots.hardware:
             self.violations["evicted keys left in a keyslot"] += 1
+
+    @_happen.register
+    def _(self, fault: KeyOperation) -> Control:
+        slots = self._machine.device_keyslots
+        if slots is None or self._keywrap is None:
+            return
+        cost: Figure = getattr(self._keywrap, f"{fault.op}_ns")
+        for _ in range(fault.count):
+            self.counts["key operations"] += 1
+            yield from slots.hold_lock(cost.value)

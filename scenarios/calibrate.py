@@ -117,7 +117,10 @@ def calibrate(recording: Recording, base: Device, *, name: str, seed: int = 1) -
 def replay(device: Device, recording: Recording, *, seed: int, number: int = 0) -> Int64:
     """Latencies of a recording's requests, issued to ``device`` when they were; ``int64[n]``, in ns.
 
-    ``number`` chooses the draws.  Submission costs nothing here: it was over when a request was issued.
+    Never are more in flight than there were in the recording: whoever issued them waited for completions, and
+    would wait for slower ones too.  Such a request is issued when there is room, and its latency counts
+    from then.  ``number`` chooses the draws.  Submission costs nothing here: it was over when a request was
+    issued.
     """
     at_once = msgspec.structs.replace(device.host, submit_ns=Figure(0, "before the issue"))
     batches: list[Int64] = []
@@ -127,6 +130,7 @@ def replay(device: Device, recording: Recording, *, seed: int, number: int = 0) 
         rng=stream(seed, f"media {number}"),
         keys=(),
         records=batches.append,
+        max_in_flight=int(recording.in_flight.max()) + 1,
     )
     machine.run(iter(_rows(recording)))
     records = np.concatenate(batches)

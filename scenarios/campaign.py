@@ -20,6 +20,8 @@ from hwmodel.device import Device, Figure, Programs
 from hwmodel.faultplan import (
     Eviction,
     Hang,
+    KeyOperation,
+    KeyOperationName,
     MediaError,
     PowerCut,
     ProgramFailure,
@@ -231,12 +233,12 @@ def _batch(
 
 def _scenario(rng: np.random.Generator, seed: int, length_ns: int) -> Scenario:
     name, engine, key_type, design = _MACHINES[int(rng.integers(len(_MACHINES)))]
-    writes = stream(seed, "campaign.writes")
+    others = stream(seed, "campaign.others")
     return Scenario(
         name="campaign",
         question="Does anything happen that must not?",
-        workload=Workload(ios=1, fua_share=float(writes.choice([0.0, 0.0, 0.3]))),
-        device=_caching(writes, _device(rng, name)),
+        workload=Workload(ios=1, fua_share=float(others.choice([0.0, 0.0, 0.3]))),
+        device=_caching(others, _device(rng, name)),
         layout=Layout(
             files=_SPAN_BYTES // _FILE_BYTES,
             file_size_bytes=_FILE_BYTES,
@@ -249,7 +251,9 @@ def _scenario(rng: np.random.Generator, seed: int, length_ns: int) -> Scenario:
             scheduler="mq-deadline" if rng.random() < 0.3 else "none",
             max_request_bytes=int(rng.choice([16 << 10, 1 << 20])),
         ),
-        faults=_faults(rng, length_ns),
+        faults=msgspec.structs.replace(
+            _faults(rng, length_ns), key_operations=_key_operations(others, length_ns)
+        ),
         run=Run(
             seed=seed,
             payload="verify",
@@ -280,6 +284,12 @@ def _device(rng: np.random.Generator, name: str) -> Device:
     if slots is not None and slots.count.value:
         slots = msgspec.structs.replace(slots, count=_drawn(int(rng.integers(1, 9))))
     return msgspec.structs.replace(device, controller=controller, media=media, keyslots=slots)
+
+
+def _key_operations(rng: np.random.Generator, length_ns: int) -> tuple[KeyOperation, ...]:
+    names: tuple[KeyOperationName, ...] = get_args(KeyOperationName)
+    times = rng.integers(0, length_ns, rng.poisson(0.5)).tolist()
+    return tuple(KeyOperation(op=names[int(rng.integers(len(names)))], at_ns=at) for at in times)
 
 
 def _caching(rng: np.random.Generator, device: Device) -> Device:

@@ -251,6 +251,7 @@ def _flips(scenario: Scenario) -> Iterator[Problem]:
 _FAULT_RANGES: tuple[tuple[str, str, float, float], ...] = (
     ("program_failures", "count", 1, 1 << 30),
     ("hangs", "timeout_ns", 1, _UNBOUNDED),
+    ("key_operations", "count", 1, 1 << 30),
     ("media_errors", "count", 1, 1 << 30),
     ("power_cuts", "tear_bytes", 512, 1 << 30),
     ("slowdowns", "percent", 1, 1_000_000),
@@ -265,6 +266,10 @@ def _faults(scenario: Scenario) -> Iterator[Problem]:
             if not least <= value <= greatest:
                 limit = f"at least {least:g}" if greatest == _UNBOUNDED else f"{least:g} to {greatest:g}"
                 yield f"faults.{kind}[{at}].{name}", f"{value} is out of range: {limit}"
+    for at, _ in enumerate(faults.key_operations):
+        if scenario.device.keywrap is None:
+            what = f"device {scenario.device.name} has no key-wrapping unit: take one that has, or drop this"
+            yield f"faults.key_operations[{at}]", what
     for at, cut in enumerate(faults.power_cuts):
         if cut.tear_bytes % 512:
             yield f"faults.power_cuts[{at}].tear_bytes", f"{cut.tear_bytes} is not a multiple of 512"

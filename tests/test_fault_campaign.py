@@ -39,6 +39,7 @@ def test_forty_runs_violate_nothing_and_meet_every_kind_of_fault() -> None:
         "data units torn",
         "data units rolled back",
         "evictions",
+        "key operations",
         "removals",
         "runs with FUA writes",
         "runs in which reads pass programs",
