@@ -9,7 +9,7 @@ field's own.  So no key is missing from the reference, and what the reference sa
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -29,6 +29,12 @@ _SIZES: Final = frozenset({"data_unit_size", "byte"})
 _PLAIN: Final[dict[object, str]] = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 _NOT_SET: Final = "–"
 
+_FEW: Final = 4  # devices worth naming
+_ASSUMED_INTRO: Final = """\
+A figure is an assumption where nobody publishes it; its source says so, and why the value. The rest comes
+from a driver, a standard or a published measurement, or says that the device has no such thing.
+`blkcrypto list devices NAME` has them one by one.
+"""
 _MADE: Final = "<!-- Made by `python -m scenarios.reference`; change the docstrings instead. -->\n"
 _SCENARIO_INTRO: Final = """\
 # Scenario files
@@ -109,11 +115,36 @@ def _scenario_page() -> str:
 
 
 def _device_page() -> str:
+    devices = [load_device(name) for name in shipped_devices()]
     shipped = _table(
         ("device", "what", "keyslots", "DUN bytes", "key types", "program raw", "program wrapped"),
-        [_device_row(load_device(name)) for name in shipped_devices()],
+        map(_device_row, devices),
     )
-    return "\n".join([_MADE + _DEVICE_INTRO, *_sections(Device), f"## Shipped devices\n\n{shipped}"])
+    assumed = _table(("figure", "assumed in", "from a source in"), _assumed_rows(devices))
+    return "\n".join(
+        [
+            _MADE + _DEVICE_INTRO,
+            *_sections(Device),
+            f"## Shipped devices\n\n{shipped}",
+            f"## Which figures are assumptions\n\n{_ASSUMED_INTRO}\n{assumed}",
+        ]
+    )
+
+
+def _assumed_rows(devices: Sequence[Device]) -> Iterator[tuple[str, ...]]:
+    """Figures that any shipped device assumes: in how many, and where it is from a source instead."""
+    assumed: dict[str, int] = {}
+    sourced: dict[str, list[str]] = {}
+    for device in devices:
+        for name, figure in device.figures():
+            if figure.is_assumption:
+                assumed[name] = assumed.get(name, 0) + 1
+            else:
+                sourced.setdefault(name, []).append(f"`{device.name}`")
+    for name, count in assumed.items():
+        places = sourced.get(name, [])
+        few = ", ".join(places) if len(places) <= _FEW else f"{len(places)} devices"
+        yield f"`{name}`", f"{count} of {count + len(places)}", few or _NOT_SET
 
 
 def _device_row(device: Device) -> tuple[str, ...]:
