@@ -1,7 +1,7 @@
 """Programs that the write cache makes in the background, and how reads get past them.
 
 - ``InOrder``: a die serves what it is given in order of arrival.  A read waits behind every program accepted
-  before it.
+  before it.  ``apart``, programs have dies of their own: nothing waits for them but writes.
 - ``Yielding``: a die reads first.  A read waits for the program in progress and for no other; where programs
   can be suspended, not even for that one.  Programs begin when their die has nothing to read.
 
@@ -58,11 +58,24 @@ class InOrder:
 
     def __init__(self, facts: MediaFacts, rng: np.random.Generator, on_flash: OnFlash) -> None:
         self._units = Media(facts, rng)
+        self._reading = Media(facts, rng) if facts.programs == "apart" else self._units
         self._on_flash = on_flash
-        self.read = self._units.serve
-        self.slow_down = self._units.slow_down
-        self.power_off = self._units.power_off
-        self.reset = self._units.reset
+        self.read = self._reading.serve
+
+    def slow_down(self, percent: int) -> None:
+        """From here on let each piece take ``percent`` of its time."""
+        self._units.slow_down(percent)
+        self._reading.slow_down(percent)
+
+    def power_off(self, now: int) -> None:
+        """Forget everything."""
+        self._units.power_off(now)
+        self._reading.power_off(now)
+
+    def reset(self, now: int) -> None:
+        """Give up what is served."""
+        self._units.reset(now)
+        self._reading.reset(now)
 
     def program(self, request: Request, now: int) -> None:
         """Write in the background."""

@@ -13,7 +13,7 @@ import msgspec
 
 ServiceShape = Literal["deterministic", "exponential", "empirical"]
 Placement = Literal["striped", "any"]
-Programs = Literal["in-order", "yield", "suspend"]
+Programs = Literal["in-order", "yield", "suspend", "apart"]
 
 
 class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,7 +164,8 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         cache_bytes: write cache; 0 for none.
         cache_write_ns: accepting a write into the cache.
         programs: how reads get past the cache's writing in the background: ``in-order``, not at all;
-            ``yield``, they wait for the program in progress only; ``suspend``, not even for that.
+            ``yield``, they wait for the program in progress only; ``suspend``, not even for that; ``apart``,
+            they never meet: reads and programs each have units of their own.
         suspend_ns: with ``suspend``, from a read's arrival until the program is out of its way.
         fua: a FUA write waits for its own data only; without it Linux sends a FLUSH after the write.
         shape: distribution of a piece's service time around its mean.
@@ -199,9 +200,11 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             self.read_quantiles or self.write_quantiles or self.flush_quantiles
         ):
             raise ValueError('shape = "empirical" needs read_quantiles, write_quantiles or flush_quantiles')
-        if self.programs != "in-order" and (not self.cache_bytes.value or self.placement == "any"):
+        if self.programs != "in-order" and not self.cache_bytes.value:
+            raise ValueError(f'programs = "{self.programs}" needs a write cache: media.cache')
+        if self.programs in ("yield", "suspend") and self.placement == "any":
             raise ValueError(
-                f'programs = "{self.programs}" needs a write cache (media.cache) and placement = "striped"'
+                f'programs = "{self.programs}" needs placement = "striped": a read knows its unit'
             )
 
 

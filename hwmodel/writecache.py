@@ -53,8 +53,8 @@ class CachedMedia:
     """The units behind a cache."""
 
     def __init__(self, facts: MediaFacts, rng: np.random.Generator, is_fua: IsFua | None = None) -> None:
-        behind = InOrder if facts.programs == "in-order" else Yielding
-        self._flash: Background = behind(facts, rng, self._on_flash)
+        yields = facts.programs in ("yield", "suspend")
+        self._flash: Background = (Yielding if yields else InOrder)(facts, rng, self._on_flash)
         self._is_fua = is_fua
         self._has_fua = facts.fua
         self._capacity = facts.cache_bytes.value

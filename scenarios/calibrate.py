@@ -21,6 +21,7 @@ from hwmodel.clock import Row
 from hwmodel.controller import Machine
 from hwmodel.device import Controller, Device, Figure, Media, Quantiles
 from hwmodel.request import RECORD
+from scenarios.cachefit import CacheFit
 from scenarios.mediafit import MediaFit, OpFit, fit_media
 from scenarios.recording import Bools, Recording
 from scenarios.servicetimes import WHOLE
@@ -94,7 +95,7 @@ def calibrate(recording: Recording, base: Device, *, name: str, seed: int = 1) -
         BadInput: the recording has too few reads and too few writes.
     """
     fit = fit_media(recording)
-    if not fit.ops.keys() & {ReqOp.READ, ReqOp.WRITE}:
+    if not fit.ops.keys() & {ReqOp.READ, ReqOp.WRITE} and fit.cache is None:
         raise BadInput("too few reads and writes among its completed I/Os to fit", where=recording.name)
     device = fitted_device(recording, fit, base, name=name)
     replays = int(np.clip(_REPLAYED_ROWS // len(recording), 1, _MOST_REPLAYS))
@@ -186,9 +187,10 @@ def fitted_device(recording: Recording, fit: MediaFit, base: Device, *, name: st
     """``base`` with fitted media, tags that allow what was seen in flight, and no link of its own."""
     fitted_to = recording.fitted_to
     tags = base.controller.tags
-    if tags.value < fit.most_in_flight:
+    in_flight = int(recording.take(~recording.held_back).in_flight.max()) + 1
+    if tags.value < in_flight:
         seen = f"{fitted_to}: so many were in flight at once, more than the {tags.value} of {base.name}"
-        tags = Figure(fit.most_in_flight, seen)
+        tags = Figure(in_flight, seen)
     controller = Controller(
         tags=tags,
         link_per_s=Figure(0, f"{fitted_to}: part of the media's times, which are from issue to completion"),
@@ -206,15 +208,14 @@ def _media(recording: Recording, fit: MediaFit, base: Media) -> Media:
     fitted_to = recording.fitted_to
     read = fit.ops.get(ReqOp.READ)
     write = fit.ops.get(ReqOp.WRITE)
-    either = read or write
-    assert either is not None, "refused before"
+    either = read or write or _accepting(fit.cache)
     tables: dict[str, Quantiles | None] = {}
     if fit.shape == "empirical":
         for field, op in (("read", read), ("write", write), ("flush", fit.ops.get(ReqOp.FLUSH))):
             wanted = op if field == "flush" else op or either
             source = f"{fitted_to}: " + _rows_text(wanted, ", less the size-dependent part")
             tables[field] = wanted.table(source) if wanted is not None else None
-    return Media(
+    media = Media(
         units=_units(fit, fitted_to),
         stripe_bytes=_stripe(fit, fitted_to),
         read_ns=_fixed(read, either, "reads", fitted_to),
@@ -229,6 +230,28 @@ def _media(recording: Recording, fit: MediaFit, base: Media) -> Media:
         read_quantiles=tables.get("read"),
         write_quantiles=tables.get("write"),
         flush_quantiles=tables.get("flush"),
+    )
+    return media if fit.cache is None else _behind(fit.cache, media, fitted_to)
+
+
+def _accepting(cache: CacheFit | None) -> OpFit:
+    """What stands for reads where all that is known is how long a cache takes."""
+    assert cache is not None, "refused before"
+    return OpFit(rows=cache.rows, sizes=(), fixed_ns=cache.write_ns, per_s=0, quantiles=())
+
+
+def _behind(cache: CacheFit, media: Media, fitted_to: str) -> Media:
+    """``media`` behind a write cache that drains beside its reads: what these lose is in their times."""
+    source = f"{fitted_to}: {cache.rows} writes, of which {cache.waited} waited for room"
+    each = round(cache.drain_per_s / media.units.value)
+    return msgspec.structs.replace(
+        media,
+        cache_bytes=Figure(cache.nbytes, f"{source}; it explains {cache.explained:.0%} of their deviation"),
+        cache_write_ns=Figure(cache.write_ns, f"{source}; median of the others"),
+        write_ns=Figure(0, f"{fitted_to}: the cache's drain rate is all that writes tell"),
+        write_per_s=Figure(each, f"{source}: {cache.drain_per_s / 1e6:.0f} MB/s over all units"),
+        write_quantiles=None,
+        programs="apart",
     )
 
 

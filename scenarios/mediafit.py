@@ -1,9 +1,10 @@
 """A media model fitted to a recording: parallelism, service times by size and direction, their distribution.
 
-1. Parallelism: of all candidates, those whose service times depend on load hardly more than the best one's
+1. Write cache (``cachefit``): where writes show one, the rest is fitted to what passes it.
+2. Parallelism: of all candidates, those whose service times depend on load hardly more than the best one's
    (``servicetimes.dependence``); among them the simplest, that is the fewest units.
-2. Size: a straight line through the median service time of each size.
-3. Distribution of what remains: deterministic or exponential where the recording is indistinguishable from
+3. Size: a straight line through the median service time of each size.
+4. Distribution of what remains: deterministic or exponential where the recording is indistinguishable from
    that, else its own quantiles.
 """
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from blkcrypto.base.units import NS_PER_SECOND
 from blkcrypto.block.op import ReqOp
 from hwmodel.device import Quantiles, ServiceShape
+from scenarios.cachefit import CacheFit, fit_cache
 from scenarios.recording import Bools, Recording
 from scenarios.servicetimes import ServiceTimes, Structure, dependence, service_times
 from scenarios.traces.batch import Int64
@@ -63,7 +65,7 @@ class OpFit:
         return Quantiles(self.quantiles, source)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class MediaFit:
     """The fitted model.
 
@@ -72,7 +74,8 @@ class MediaFit:
         dependence: what it leaves, see ``servicetimes.dependence``.
         most_in_flight: requests in flight at once in the recording; 1 tells nothing about parallelism.
         shape: distribution of service times.
-        ops: by operation; missing where the recording has too few.
+        ops: by operation; missing where the recording has too few, and writes where they go through a cache.
+        cache: what writes go through; None where they show none.
     """
 
     structure: Structure
@@ -80,12 +83,22 @@ class MediaFit:
     most_in_flight: int
     shape: ServiceShape
     ops: dict[ReqOp, OpFit]
+    cache: CacheFit | None = None
 
 
 def fit_media(recording: Recording) -> MediaFit:
-    """Fit to what is not held back; what is leaves gaps, as pauses would."""
-    settled = recording.settled[~recording.held_back]
-    recording = recording.take(~recording.held_back)
+    """Fit to what is not held back; what is leaves gaps, as pauses would.
+
+    Writes that go through a cache tell nothing of the flash but its rate, so the rest is fitted without them.
+    """
+    settled = recording.settled
+    cache = fit_cache(recording, settled)
+    used = ~recording.held_back
+    if cache is not None:
+        used &= recording.op != ReqOp.WRITE
+    settled, recording = settled[used], recording.take(used)
+    if not settled.any():
+        return MediaFit(Structure(1), 0.0, 1, "deterministic", {}, cache)
     structure, left = _best_structure(recording, settled)
     times = service_times(recording, structure)
     usable = settled & (times.service_ns > 0)
@@ -105,6 +118,7 @@ def fit_media(recording: Recording) -> MediaFit:
         most_in_flight=int(recording.in_flight.max()) + 1,
         shape=_shape(normed),
         ops=ops,
+        cache=cache,
     )
 
 

@@ -4,6 +4,8 @@ Reads take 100 us on the flash, writes 200; accepting a write into the cache tak
 suspending a program 20.  Stripes are 1 MiB: with one unit, everything meets on it.
 """
 
+from typing import get_args
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,6 +52,7 @@ WRITES: list[Io] = [(0, WRITE, PLAIN)] * 3
         ("in-order", 700),  # behind all three
         ("yield", 300),  # behind the one in progress
         ("suspend", 170),  # 50 + 20 + 100
+        ("apart", 150),  # 50 + 100
     ],
 )
 def test_a_read_waits_for_the_programs_it_cannot_pass(programs: Programs, read_done: int) -> None:
@@ -63,7 +66,7 @@ def test_a_flush_waits_for_what_the_read_held_up() -> None:
 
 def test_a_flush_without_reads_takes_as_long_in_every_way() -> None:
     ios = [*WRITES, (20, FLUSH, PLAIN)]
-    assert {done_us(cached(programs), ios)[3] for programs in ("in-order", "yield", "suspend")} == {650}
+    assert {done_us(cached(programs), ios)[3] for programs in get_args(Programs)} == {650}
 
 
 def test_programs_somebody_waits_for_keep_their_place_before_later_reads() -> None:
@@ -93,7 +96,7 @@ Ios = st.lists(
 
 
 @settings(deadline=None, max_examples=60)
-@given(ios=Ios, programs=st.sampled_from(["yield", "suspend"]))
+@given(ios=Ios, programs=st.sampled_from(get_args(Programs)))
 def test_every_request_is_served_and_no_program_is_lost(ios: list[Io], programs: Programs) -> None:
     ios = sorted(ios)
     last = max(when for when, _, _ in ios) + 100_000
@@ -122,7 +125,10 @@ def test_reads_of_the_catalog_scenario_are_quick_once_programs_yield() -> None:
     assert suspended < 100 * US < in_order
 
 
-@pytest.mark.parametrize("change", ["media.cache_bytes=0", 'media.placement="any"'])
-def test_yielding_needs_a_cache_and_addresses(change: str) -> None:
-    with pytest.raises(BadInput, match="needs a write cache"):
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [("media.cache_bytes=0", "needs a write cache"), ('media.placement="any"', "a read knows its unit")],
+)
+def test_yielding_needs_a_cache_and_addresses(change: str, what: str) -> None:
+    with pytest.raises(BadInput, match=what):
         load_scenario("read-interference", sets=["device.media.programs=yield", f"device.{change}"])

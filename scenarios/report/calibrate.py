@@ -91,6 +91,10 @@ def _facts(calibration: Calibration) -> Iterator[str]:
     unsure = " (never two in flight: nothing tells)" if fit.most_in_flight == 1 else ""
     yield f"parallelism: {structure_text(fit.structure)}{unsure}"
     yield f"service times: {fit.shape}"
+    if (cache := fit.cache) is not None:
+        rate, accepts = f"{cache.drain_per_s / 1e6:,.0f} MB/s", format_duration(cache.write_ns)
+        yield f"write cache: {cache.nbytes / 1024:,.0f} KiB, accepts in {accepts}, drains at {rate};"
+        yield f"  {cache.waited:,} of {cache.rows:,} writes waited for room"
     for op, each in fit.ops.items():
         rate = f" + size at {each.per_s / 1e6:,.0f} MB/s" if each.per_s else ""
         yield f"  {op.name.lower()}: mean {format_duration(each.fixed_ns)}{rate}, from {each.rows:,} requests"
@@ -117,6 +121,15 @@ def calibration_json(calibration: Calibration, within: float) -> str:
             "dependence": fit.dependence,
             "most_in_flight": fit.most_in_flight,
             "shape": fit.shape,
+            "cache": None
+            if fit.cache is None
+            else {
+                "bytes": fit.cache.nbytes,
+                "drain_per_s": fit.cache.drain_per_s,
+                "write_ns": fit.cache.write_ns,
+                "waited": fit.cache.waited,
+                "explained": fit.cache.explained,
+            },
             "ops": {
                 op.name.lower(): {"rows": each.rows, "fixed_ns": each.fixed_ns, "per_s": each.per_s}
                 for op, each in fit.ops.items()
