@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -11,14 +12,19 @@ from blkcrypto.block.key import BlkCryptoKey, KeyType
 from blkcrypto.block.limits import QueueLimits
 from blkcrypto.crypto.cipher import new_cipher
 from hwmodel.clock import Row
+from hwmodel.companions import DesignMachine
 from hwmodel.controller import Machine
 from hwmodel.dataplane import Corruption, UnitCipher, VerifyingPlane
 from hwmodel.device import Device, Figure
 from hwmodel.keywrap import KeyWrapUnit
+from hwmodel.plane import DataPlane
 from hwmodel.recordedmedia import RecordedMedia
+from scenarios.designs import PLAIN, engine_of
 from scenarios.filekeys import FileKeys
 from scenarios.fua import fua_rows
-from scenarios.keyed import KeyedBatch
+from scenarios.keyed import Int64, KeyedBatch
+from scenarios.keying.plane import DesignPlane
+from scenarios.keying.wiring import Wired, any_size, wire
 from scenarios.measure import Measure
 from scenarios.placement.layout import Layout, PlacedBatch
 from scenarios.records import Records
@@ -40,6 +46,9 @@ class Model:
     measure: Measure
     machine: Machine
     recorded: RecordedMedia | None = None
+    wired: Wired | None = None
+    wanted_engine: str = ""
+    keywrap: KeyWrapUnit | None = None
     rows_read: int = 0
     bios_made: int = 0
 
@@ -49,13 +58,21 @@ class Model:
         """Rows for the machine, a batch at a time; ``progress`` hears of each batch's trace rows."""
         unit = self.scenario.keys.data_unit_size
         scale = self.scenario.run.time_scale
+        if self.wired is not None and self.wired.filesystem is not None:
+            yield from self.wired.filesystem.rows(self.wired.work)
+            self.rows_read = self.wired.filesystem.steps
+            return
         for batch in batches:
             placed = self.layout.place(batch, unit)
             if self.recorded is not None:
                 assert isinstance(batch, RecordedBatch)
                 self.recorded.append(batch.latency_ns[placed.row])
             self.rows_read += len(batch)
-            yield from self._machine_rows(placed, unit, scale)
+            if self.wired is None:
+                yield from self._machine_rows(placed, unit, scale)
+            else:
+                yield from self.wired.rows(placed, _scaled(placed, scale), batch)
+                self.bios_made = self.wired.bios_made
             if progress is not None:
                 progress(len(batch))
 
@@ -67,9 +84,8 @@ class Model:
             placed, key, dun = keyed.placed, keyed.key.tolist(), keyed.dun.tolist()
         numbers_from = self.bios_made
         self.bios_made += len(placed)
-        times = placed.time_ns if scale == 1.0 else (placed.time_ns * scale).astype(placed.time_ns.dtype)
         return zip(
-            times.tolist(),
+            _scaled(placed, scale).tolist(),
             range(numbers_from, self.bios_made),
             placed.op.tolist(),
             placed.sector.tolist(),
@@ -79,6 +95,16 @@ class Model:
             placed.stream.tolist(),
             strict=True,
         )
+
+    def cipher_of(self, key: BlkCryptoKey) -> UnitCipher:
+        """The cipher that ``key`` gives."""
+        maker = _cipher_maker(self.keywrap) if self.wired is None else self.wired.keyer.cipher_of
+        return maker(key)
+
+
+def _scaled(placed: PlacedBatch, scale: float) -> Int64:
+    """Arrival times."""
+    return placed.time_ns if scale == 1.0 else (placed.time_ns * scale).astype(placed.time_ns.dtype)
 
 
 def build(
@@ -90,34 +116,55 @@ def build(
         named_files: rows name the files of a trace instead of addressing the device.
         watch: told of every batch of records too.
     """
+    wanted_engine = scenario.keys.engine
+    scenario = settled(scenario)
     seed = scenario.run.seed
     device = scenario.device
     is_fua = fua_rows(scenario.workload.fua_share, seed)
-    recorded = None
-    if scenario.run.media == "recorded":
-        device, recorded = _without_link(device), RecordedMedia()
     keywrap = None
     if device.keywrap is not None:
         keywrap = KeyWrapUnit(stream(seed, "keywrap"), blob_bytes=device.keywrap.blob_bytes.value)
-    keys = None
-    if scenario.keys.design != "none":
+    capacity = device.media.capacity_bytes.value
+    layout = Layout.build(
+        scenario.layout,
+        capacity,
+        seed,
+        named_files=named_files,
+        sample_files=scenario.workload.sample_files,
+    )
+    keys = wired = None
+    if scenario.keys.design not in PLAIN:
+        sizes = any_size(scenario.layout.file_size_bytes) if named_files else layout.file_map.file_bytes
+        wired = wire(scenario, sizes, keywrap)
+    elif scenario.keys.design != "none":
         keys = FileKeys(scenario.keys, seed=seed, keywrap=keywrap)
     plane = None
-    if scenario.run.payload == "verify":
+    own_rows = wired is not None and wired.filesystem is not None
+    if scenario.run.payload == "verify" and not own_rows:
         plane = VerifyingPlane(
             scenario.keys.data_unit_size,
             seed=seed,
-            cipher_of=_cipher_maker(keywrap),
+            cipher_of=_cipher_maker(keywrap) if wired is None else wired.keyer.cipher_of,
             batch_bytes=scenario.run.batch_bytes,
             is_fua=is_fua,
             corruptions=[Corruption(flip.byte, flip.mask, flip.after_bios) for flip in scenario.faults.flips],
         )
     measure = Measure(warmup=scenario.run.warmup)
-    machine = Machine(
+    make: Callable[..., Machine] = Machine
+    data: DataPlane | None = plane
+    objects = keys.objects if keys is not None else []
+    if wired is not None:
+        make = partial(DesignMachine, work=wired.work)
+        device, objects = wired.device, wired.keyer.objects
+        data = None if plane is None else DesignPlane(plane, wired.regions)
+    recorded = None
+    if scenario.run.media == "recorded":
+        device, recorded = _without_link(device), RecordedMedia()
+    machine = make(
         device,
         where=scenario.keys.engine,
         rng=stream(seed, "media"),
-        keys=keys.objects if keys is not None else [],
+        keys=objects,
         records=measure.add if watch is None else _both(measure.add, watch),
         unit_bytes=scenario.keys.data_unit_size,
         scheduler=scenario.block.scheduler,
@@ -127,21 +174,21 @@ def build(
         ),
         fallback_holds_slot=kernel_profile(scenario.run.kernel).slot_held_during_submit,
         max_in_flight=scenario.run.max_in_flight,
-        plane=plane,
+        plane=data,
         faults=scenario.faults,
         fault_rng=stream(seed, "faults"),
         is_fua=is_fua,
         medium=recorded,
     )
-    capacity = device.media.capacity_bytes.value
-    layout = Layout.build(
-        scenario.layout,
-        capacity,
-        seed,
-        named_files=named_files,
-        sample_files=scenario.workload.sample_files,
-    )
-    return Model(scenario, layout, keys, plane, measure, machine, recorded)
+    return Model(scenario, layout, keys, plane, measure, machine, recorded, wired, wanted_engine, keywrap)
+
+
+def settled(scenario: Scenario) -> Scenario:
+    """``scenario`` with contents encrypted where its design really does that."""
+    engine = engine_of(scenario.keys, scenario.design)
+    if engine == scenario.keys.engine:
+        return scenario
+    return replace(scenario, keys=replace(scenario.keys, engine=engine))
 
 
 def _without_link(device: Device) -> Device:

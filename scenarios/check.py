@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 
 from blkcrypto.base.errors import BadInput
 from blkcrypto.base.units import format_size
+from blkcrypto.crypto.dmivs import IV_GENERATORS
 from blkcrypto.fs.fscrypt.filesystem import PAGE_SIZE
 from blkcrypto.fs.fscrypt.policy import PolicyFlags
+from blkcrypto.fs.stacked.crypt_path import CryptFlag
 from hwmodel.device import Device
-from scenarios.designs import DESIGNS, policy_flags, required_dun_bytes
+from scenarios.designs import DESIGNS, OF_DEVICE, PLAIN, engine_of, policy_flags, required_dun_bytes
 from scenarios.document import Document, nearest
-from scenarios.schema import Scenario
+from scenarios.schema import Design, Scenario
 
 _UNBOUNDED = math.inf
 # Dotted key, least, greatest.  Whole numbers are at least 0 everywhere without a row here.
@@ -33,6 +35,15 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("layout.extent_bytes", 512, _UNBOUNDED),
     ("keys.master_keys", 1, 1 << 24),
     ("keys.data_unit_size", 512, 65536),
+    ("design.key_extent_bytes", 4096, _UNBOUNDED),
+    ("design.transforms", 1, 1 << 20),
+    ("design.users", 1, 65536),
+    ("design.metadata_share", 0, 1),
+    ("design.small_files", 0, 1),
+    ("design.small_file_bytes", 1, 4096),
+    ("design.tag_cache_bytes", 4096, _UNBOUNDED),
+    ("design.commit_bios", 1, 1 << 30),
+    ("design.cipher_percent", 0, 100_000),
     ("block.max_request_bytes", 4096, _UNBOUNDED),  # Linux raises smaller limits to one page
     ("block.max_segments", 1, 65535),
     ("run.time_scale", 0, 1e9),
@@ -204,8 +215,65 @@ def _keys(scenario: Scenario) -> Iterator[Problem]:
     if policy_flags(keys.design) & PolicyFlags.IV_INO_LBLK_32 and keys.data_unit_size != PAGE_SIZE:
         what = f"design {keys.design} needs data units of the page size, {PAGE_SIZE}: Linux answers EINVAL"
         yield "keys.data_unit_size", f"{what}; set keys.data_unit_size to {PAGE_SIZE}"
-    if keys.engine == "inline" and design.key_types:
-        yield from _inline(scenario, required_dun_bytes(design, keys.data_unit_size))
+    if engine_of(keys, scenario.design) == "inline" and design.key_types:
+        yield from _inline(scenario, _dun_bytes(scenario))
+
+
+def _dun_bytes(scenario: Scenario) -> int:
+    """DUN bytes that the device must take."""
+    keys = scenario.keys
+    if keys.design not in OF_DEVICE:
+        return required_dun_bytes(DESIGNS[keys.design], keys.data_unit_size)
+    largest = scenario.device.media.capacity_bytes.value // keys.data_unit_size - 1
+    by_device = max(1, -(-largest.bit_length() // 8))
+    if keys.design == "dm-inlinecrypt":
+        return by_device
+    policy = "fscrypt-per-file" if keys.type == "raw" else "fscrypt-iv-ino-lblk-64"
+    return max(by_device, required_dun_bytes(DESIGNS[policy], keys.data_unit_size))
+
+
+def _reflinks(scenario: Scenario) -> Iterator[Problem]:
+    """The filesystem that runs needs a design for extents, and a closed loop."""
+    if scenario.workload.access != "reflinks" or scenario.keys.design not in DESIGNS:
+        return
+    able = [name for name in DESIGNS if name.startswith("extents-")]
+    if scenario.keys.design not in able:
+        what = f"files of {scenario.keys.design} cannot share extents: one of {', '.join(able)}"
+        yield "keys.design", what
+    if scenario.workload.trace is not None or not scenario.run.queue_depth:
+        yield "run.queue_depth", "a filesystem's steps are a closed loop: set run.queue_depth, and no trace"
+    if not scenario.layout.files or scenario.layout.file_size_bytes % PAGE_SIZE:
+        yield "layout.files", f"say how many files there are, in a size of whole blocks of {PAGE_SIZE}"
+
+
+def _options(scenario: Scenario) -> Iterator[Problem]:
+    """What the chosen design asks of ``[design]`` and of data units."""
+    name, design, unit = scenario.keys.design, scenario.design, scenario.keys.data_unit_size
+    if name in PLAIN:
+        return
+    if not name.startswith("dm-") and unit != PAGE_SIZE:
+        yield "keys.data_unit_size", f"design {name} has units of {PAGE_SIZE} bytes: set it to {PAGE_SIZE}"
+    if design.key_extent_bytes % unit or design.key_extent_bytes > 128 << 20:
+        what = f"{design.key_extent_bytes} is not a multiple of {unit} up to 128M"
+        yield "design.key_extent_bytes", what
+    if name == "aead-tree-extent" and not design.copy_on_write:
+        yield "design.copy_on_write", "a sealed extent cannot be written in place: its IVs would come again"
+    if name.startswith("key-setup-v") and design.transforms < scenario.device.host.cpus.value:
+        what = f"{design.transforms} ciphers are fewer than CPUs: waiting for one is not modelled"
+        yield "design.transforms", f"{what}; at least {scenario.device.host.cpus.value}"
+    if name == "dm-crypt":
+        yield from _dm_crypt(design, unit)
+
+
+def _dm_crypt(design: Design, unit: int) -> Iterator[Problem]:
+    if design.iv_mode not in _IV_MODES:
+        yield "design.iv_mode", f"no IV mode {design.iv_mode!r}{nearest(design.iv_mode, _IV_MODES)}"
+    if unit > PAGE_SIZE:
+        yield "keys.data_unit_size", f"{unit} is too large for a sector of dm-crypt: 512 to 4096"
+    known = {flag.value for flag in CryptFlag}
+    for word in design.crypt_flags.split("+"):
+        if word not in known | {"none"}:
+            yield "design.crypt_flags", f"no flag {word!r}{nearest(word, known)}"
 
 
 def _inline(scenario: Scenario, dun_bytes: int) -> Iterator[Problem]:
@@ -280,12 +348,16 @@ def _faults(scenario: Scenario) -> Iterator[Problem]:
         yield "faults.rates.resets_per_s", f"{faults.rates.resets_per_s:g} is out of range: 0 to 1e+06"
 
 
+_IV_MODES = (*IV_GENERATORS, "eboiv", "essiv:sha256")
+
 _RULES: tuple[Callable[[Scenario], Iterator[Problem]], ...] = (
     _ranges,
     _source,
     _block_sizes,
     _layout,
     _design,
+    _options,
+    _reflinks,
     _flips,
     _faults,
 )

@@ -74,6 +74,8 @@ def run_grid(
     refusals = [each for each in scenarios if isinstance(each, Refused)]
     if len(refusals) == len(grid):
         raise refusals[0]
+    # Designs are compared by more than time; a plain run has that left out.
+    figures = any(key in ("design", "keys.design") for key in vary)
     points: list[Point] = []
     for number, (labels, scenario) in enumerate(zip(grid, scenarios, strict=True)):
         if started is not None:
@@ -81,7 +83,7 @@ def run_grid(
         if isinstance(scenario, Refused):
             points.append(Point(labels=labels, result=None, refused=scenario.what))
         else:
-            points.append(Point(labels=labels, result=run(scenario)))
+            points.append(Point(labels=labels, result=run(scenario, figures=figures)))
     return points
 
 

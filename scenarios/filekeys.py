@@ -5,15 +5,16 @@ per batch; what a bio costs does not depend on how many files or keys there are.
 """
 
 import hashlib
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from blkcrypto.block.key import BlkCryptoKey
+from blkcrypto.block.key import BlkCryptoKey, KeyType
 from blkcrypto.fs.fscrypt.filesystem import FileSystem, ext4_like
 from blkcrypto.fs.fscrypt.keysetup import KeySetup
-from blkcrypto.fs.fscrypt.master_key import MasterKey
+from blkcrypto.fs.fscrypt.master_key import HkdfContext, MasterKey
 from blkcrypto.fs.fscrypt.policy import NONCE_BYTES, Policy, PolicyFlags
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.designs import policy_flags
@@ -112,6 +113,18 @@ class FileKeys:
             self.objects.append(key)
         return number
 
+    def own_key(self, file: int, length: int) -> BlkCryptoKey:
+        """A per-file key, whatever the policy's flags: HKDF context 2 and the file's nonce."""
+        setup = self._setup_of(file)
+        secret = setup.master_key
+        assert isinstance(secret, MasterKey), "scenarios have v2 policies"
+        raw = secret.derive(HkdfContext.PER_FILE_ENC_KEY, self._nonce(file), length)
+        return BlkCryptoKey(replace(setup.config, key_type=KeyType.RAW), setup.data_unit_bits, raw, file)
+
+    def first_dun(self, file: int) -> int:
+        """DUN of the file's first data unit."""
+        return self._setup_of(file).first_dun(file + _FIRST_INO, self._nonce(file), 0)
+
     def _setup_of(self, file: int) -> KeySetup:
         return self._setups[file % len(self._setups)]
 
@@ -137,3 +150,8 @@ class FileKeys:
     def files(self) -> int:
         """Files touched."""
         return int((self._number_of_file != _UNSET).sum())
+
+    @property
+    def touched(self) -> Ints:
+        """Their numbers, ``int64[files]``."""
+        return np.flatnonzero(self._number_of_file != _UNSET)

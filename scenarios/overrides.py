@@ -23,6 +23,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "workload": schema.Workload,
     "layout": schema.Layout,
     "keys": schema.Keys,
+    "design": schema.Design,
     "block": schema.Block,
     "run": schema.Run,
 }

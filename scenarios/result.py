@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from hwmodel.request import STAGE_FIELDS
+from scenarios.keying.figures import DesignFigures
 
 # Stages of a bio, in the order it passes them.  They sum to its total.
 #   queued          waiting for a CPU to run on
@@ -154,3 +155,4 @@ class RunResult:
     checks: dict[str, bool] = field(default_factory=dict)  # invariant -> held
     notes: tuple[str, ...] = ()
     faults: dict[str, int] = field(default_factory=dict)  # what went wrong on purpose -> how often
+    figures: DesignFigures | None = None  # of the key design; None for a plain one that is not compared

@@ -8,6 +8,7 @@ import blkcrypto
 from blkcrypto.base.errors import BadInput
 from scenarios.build import Model, build
 from scenarios.figures import shown
+from scenarios.keying.measured import attackers_view, design_figures
 from scenarios.records import RecordSink
 from scenarios.result import CpuResult, KeyslotResult, RunResult
 from scenarios.schema import Scenario
@@ -23,6 +24,7 @@ def run(
     source: Iterable[TraceBatch] | None = None,
     progress: Progress | None = None,
     sinks: Sequence[RecordSink] = (),
+    figures: bool = False,
 ) -> RunResult:
     """Run ``scenario`` to the end.
 
@@ -30,6 +32,7 @@ def run(
         source: batches to run instead of the scenario's own workload.
         progress: told how many rows of the workload were just consumed.
         sinks: given the record of every finished bio, warm-up included.
+        figures: of the key design too, where it is a plain one; all others give theirs anyway.
 
     Raises:
         BadInput: the trace is damaged or unreadable, or the workload is empty.
@@ -44,7 +47,7 @@ def run(
         model = build(scenario)
         _execute(model, source, progress, sinks)
     skipped.update(model.layout.counts)
-    return _result(model, {rule: count for rule, count in skipped.items() if count})
+    return _result(model, {rule: count for rule, count in skipped.items() if count}, figures=figures)
 
 
 def _execute(
@@ -63,13 +66,19 @@ def _depth(scenario: Scenario) -> int:
     return scenario.run.queue_depth * scenario.workload.jobs
 
 
-def _result(model: Model, skipped: dict[str, int]) -> RunResult:
+def _result(model: Model, skipped: dict[str, int], *, figures: bool) -> RunResult:
     scenario = model.scenario
+    design = None
+    if figures or model.wired is not None:
+        design = design_figures(model, seen=attackers_view(scenario))
     measure = model.measure
     directions = measure.directions()
     keyslots = _keyslots(model)
     verified = model.plane.verified if model.plane is not None else None
-    keys = model.keys
+    medium = model.plane.medium.sha256() if model.plane is not None else ""
+    if model.wired is not None and model.wired.filesystem is not None:
+        verified, medium = model.wired.filesystem.verified, model.wired.filesystem.medium_sha256
+    keys = model.keys if model.wired is None else model.wired.keyer
     return RunResult(
         scenario=scenario.name,
         question=scenario.question,
@@ -80,7 +89,7 @@ def _result(model: Model, skipped: dict[str, int]) -> RunResult:
         seed=scenario.run.seed,
         payload=scenario.run.payload,
         version=blkcrypto.__version__,
-        assumptions=tuple(assumptions(scenario)),
+        assumptions=(*assumptions(scenario), *(model.wired.assumptions if model.wired is not None else ())),
         bios=measure.bios,
         rows=model.rows_read,
         read_bytes=directions["read"].io_bytes,
@@ -96,9 +105,9 @@ def _result(model: Model, skipped: dict[str, int]) -> RunResult:
         cpu=_cpu(model),
         verified_bytes=verified.bytes if verified else 0,
         mismatches=verified.mismatches if verified else 0,
-        medium_sha256=model.plane.medium.sha256() if model.plane is not None else "",
-        design_on_disk_bytes=keys.on_disk_bytes if keys else 0,
-        design_in_memory_bytes=keys.in_memory_bytes if keys else 0,
+        medium_sha256=medium,
+        design_on_disk_bytes=design.on_disk_bytes if design else keys.on_disk_bytes if keys else 0,
+        design_in_memory_bytes=design.in_memory_bytes if design else keys.in_memory_bytes if keys else 0,
         design_derivations=keys.derivations if keys else 0,
         key_ops=_key_ops(model),
         files=keys.files if keys else 0,
@@ -114,11 +123,14 @@ def _result(model: Model, skipped: dict[str, int]) -> RunResult:
         },
         faults=dict(model.machine.injector.counts) if model.machine.injector is not None else {},
         notes=tuple(_notes(model)),
+        figures=design,
     )
 
 
 def _keyslots(model: Model) -> KeyslotResult:
     slots = model.machine.keyslots
+    keys = model.keys if model.wired is None else model.wired.keyer
+    distinct = len(keys.objects) if keys is not None else 0
     if slots is None:
         return KeyslotResult(
             count=0,
@@ -128,7 +140,7 @@ def _keyslots(model: Model) -> KeyslotResult:
             evicts=0,
             waits=0,
             lock_waits=0,
-            distinct_keys=len(model.keys.objects) if model.keys else 0,
+            distinct_keys=distinct,
             lock_held_ns=0,
         )
     return KeyslotResult(
@@ -139,7 +151,7 @@ def _keyslots(model: Model) -> KeyslotResult:
         evicts=slots.evicts,
         waits=slots.waits,
         lock_waits=slots.lock_waits,
-        distinct_keys=len(model.keys.objects) if model.keys else 0,
+        distinct_keys=distinct,
         lock_held_ns=slots.lock_held_ns,
         failures=slots.failures,
         abandoned=slots.abandoned,
@@ -165,10 +177,14 @@ def _cpu(model: Model) -> CpuResult:
     slots = machine.keyslots
     on_cpu_ns = slots.program_cpu_ns if slots is not None else 0
     fallback = model.scenario.keys.engine == "fallback"
+    set_up_ns = crypto_ns = 0
+    if model.wired is not None:
+        crypto_ns = model.wired.keyer.tally.crypto_ns
+        set_up_ns = model.wired.work.set_up_ns - crypto_ns
     return CpuResult(
         cpus=machine.cpus.count,
-        crypto_ns=machine.software.crypto_ns if machine.software is not None else 0,
-        setkey_ns=on_cpu_ns if fallback else 0,
+        crypto_ns=crypto_ns + (machine.software.crypto_ns if machine.software is not None else 0),
+        setkey_ns=set_up_ns + (on_cpu_ns if fallback else 0),
         submit_ns=machine.submit_ns,
         program_ns=0 if fallback else on_cpu_ns,
     )
@@ -176,17 +192,21 @@ def _cpu(model: Model) -> CpuResult:
 
 def _key_ops(model: Model) -> dict[str, tuple[int, int]]:
     unit = model.scenario.device.keywrap
-    if unit is None or model.keys is None:
+    keys = model.keys if model.wired is None else model.wired.keyer
+    if unit is None or keys is None:
         return {}
     cost = {
         "generate": unit.generate_ns.value,
         "prepare": unit.prepare_ns.value,
         "derive_sw_secret": unit.derive_sw_secret_ns.value,
     }
-    return {name: (count, count * cost[name]) for name, count in model.keys.key_ops.items()}
+    return {name: (count, count * cost[name]) for name, count in keys.key_ops.items()}
 
 
 def _notes(model: Model) -> Iterable[str]:
+    if model.wired is not None and model.wanted_engine != model.scenario.keys.engine:
+        scenario = model.scenario
+        yield f"{scenario.keys.design} encrypts by {scenario.keys.engine}, not {model.wanted_engine}"
     if late := model.machine.clock.late:
         most = model.scenario.run.max_in_flight
         yield f"the device could not keep up: {late} bios arrived late, behind {most} in flight"

@@ -46,7 +46,8 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         read_share: share of reads, 0 to 1; the rest are writes.
         fua_share: share of writes, of a trace too, that are FUA: done when on the flash.  It changes nothing
             without ``device.media.cache``.
-        access: every I/O anywhere in its file, or files from end to end.
+        access: every I/O anywhere in its file, or files from end to end; ``reflinks`` runs a filesystem with
+            extents (``extents-*``) that writes, clones, snapshots and relocates, a step for each of ``ios``.
         block_sizes: a size, ``4k/60:64k/40`` as fio writes it, or a list of sizes and weights.
         zipf: exponent of the law that chooses files; 0 makes all equally likely.
         jobs: independent submitters, each on a CPU of its own while there are enough.
@@ -70,7 +71,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     arrivals: Literal["poisson", "even"] = "poisson"
     read_share: float = 1.0
     fua_share: float = 0.0
-    access: Literal["random", "sequential"] = "random"
+    access: Literal["random", "sequential", "reflinks"] = "random"
     block_sizes: tuple[tuple[int, float], ...] = ((4096, 1.0),)
     zipf: float = 0.0
     jobs: int = 1
@@ -116,6 +117,54 @@ class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     engine: EngineName = "inline"
     master_keys: int = 1
     data_unit_size: int = 4096
+
+
+class Design(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What key designs leave open, and what their steps cost; ``fscrypt-*`` need none of it.
+
+    Attributes:
+        key_extent_bytes: extents that files begin with, where extents have keys or tags; btrfs: up to 128M.
+        copy_on_write: writes make new extents, as on btrfs; else extents are written in place.
+        checksums: ciphertext is checksummed, which hardware cannot do: extents then take the fallback.
+        transforms: ciphers in the pool of key-setup-v3 (per file), v4 and v5 (for all).
+        strict_contexts: the context checker forgives no allocation during I/O; else those that Linux allows.
+        users: who can open each file (``ext4-2014-multi-user``).
+        metadata_share: of files without a policy, which get the device's key (``dm-default-key``).
+        iv_mode: of ``dm-crypt``: plain, plain64, plain64be, benbi, null, eboiv or essiv:sha256.
+        iv_large_sectors: ``dm-crypt``'s IVs count units instead of 512-byte sectors.
+        crypt_flags: of ``dm-crypt``'s table, as ``no_read_workqueue+no_write_workqueue``.
+        small_files: share of files whose data fits their inode (``inline-data-*``).
+        small_file_bytes: size of such data; more than the inode's area holds goes to blocks.
+        inline_user: whose inodes: f2fs-like (3488 bytes of area) or ext4-like (256-byte inodes: 60 bytes).
+        tag_cache_bytes: memory that keeps blocks of tags (``aead-*``).
+        commit_bios: writes of one transaction of a checksum tree (``aead-tree-*``).
+        cipher_percent: rate of the design's cipher, of AES-256-XTS on the same CPU; 0 for the design's own.
+        hkdf_ns: one HKDF-Expand.
+        alloc_cipher_ns: allocating one cipher, its module loaded.
+        unwrap_ns: opening a file's wrapped key, for one user.
+        iv_ns: CPU time of an IV that is a hash or a block cipher's output.
+    """
+
+    key_extent_bytes: int = 1 << 20
+    copy_on_write: bool = True
+    checksums: bool = False
+    transforms: int = 128
+    strict_contexts: bool = False
+    users: int = 1
+    metadata_share: float = 0.1
+    iv_mode: str = "plain64"
+    iv_large_sectors: bool = False
+    crypt_flags: str = "none"
+    small_files: float = 0.5
+    small_file_bytes: int = 2048
+    inline_user: Literal["f2fs-like", "ext4-like"] = "f2fs-like"
+    tag_cache_bytes: int = 1 << 20
+    commit_bios: int = 256
+    cipher_percent: int = 0
+    hkdf_ns: int = 2_000
+    alloc_cipher_ns: int = 5_000
+    unwrap_ns: int = 6_000
+    iv_ns: int = 300
 
 
 class Block(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -197,6 +246,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     device: Device
     layout: Layout = Layout()
     keys: Keys = Keys()
+    design: Design = Design()
     block: Block = Block()
     faults: Faults = Faults()
     run: Run = Run()

@@ -18,7 +18,7 @@ from scenarios.schema import Scenario
 from scenarios.spelling import spell
 
 _WIDTH: Final = 100
-_SECTIONS: Final = ("workload", "layout", "keys", "block", "faults", "run")
+_SECTIONS: Final = ("workload", "layout", "keys", "design", "block", "faults", "run")
 # What the file sets: 64 files of which a few are much used, on more keyslots and on fewer.
 _GENERATED: Final[Mapping[str, object]] = {
     "workload.ios": 20_000,

@@ -3,16 +3,21 @@
 They come from the model that a run would use, so layout, key design and what is encrypted are the run's own.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
+
 from blkcrypto.base.errors import BadInput
+from hwmodel.companions import DesignWork
 from scenarios.build import build
 from scenarios.curves.reuse import Int64
 from scenarios.keyed import KeyedBatch
+from scenarios.keying.reflinks import ReflinkKeyer
 from scenarios.schema import Scenario
 from scenarios.source import open_source
-from scenarios.traces.batch import TraceBatch
+from scenarios.traces.batch import BATCH_ROWS, TraceBatch
 
 
 class Accesses:
@@ -47,9 +52,9 @@ class Accesses:
         except BaseException:
             self.close()
             raise
-        assert model.keys is not None, "every other design has keys"
         self._layout = model.layout
         self._keys = model.keys
+        self._wired = model.wired
         slots = model.machine.keyslots
         self.run_keyslots = slots.table.num_slots if slots is not None else 0
 
@@ -60,6 +65,8 @@ class Accesses:
 
     def batches(self) -> Iterator[TraceBatch]:
         """The workload's rows."""
+        if self._wired is not None and self._wired.filesystem is not None:
+            raise BadInput("a filesystem's steps cannot be sampled: leave --sample out", where="--sample")
         source = self._given
         if source is None:
             assert self._opened is not None
@@ -72,18 +79,34 @@ class Accesses:
 
     def key_numbers(self) -> Iterator[Int64]:
         """Numbers of the keys used, batch by batch."""
+        if self._wired is not None and self._wired.filesystem is not None:
+            return self._of_filesystem(self._wired.filesystem, self._wired.work)
         return map(self.keys_of, self.batches())
+
+    def _of_filesystem(self, filesystem: ReflinkKeyer, work: DesignWork) -> Iterator[Int64]:
+        """Keys of the bios that a filesystem submits."""
+        rows = filesystem.rows(work)
+        while keys := [row[5] for row in itertools.islice(rows, BATCH_ROWS)]:
+            self.rows = filesystem.steps
+            numbers = np.array(keys, dtype=np.int64)
+            yield numbers[numbers >= 0]
 
     def keys_of(self, batch: TraceBatch) -> Int64:
         """Numbers of the keys that ``batch`` uses, in order: one per encrypted bio."""
         placed = self._layout.place(batch, self._data_unit_size)
-        numbers = KeyedBatch.of(placed, self._keys, self._data_unit_size).key
+        if self._wired is not None:
+            numbers = self._wired.key_numbers(placed)
+        else:
+            assert self._keys is not None, "every plain design but `none` has keys"
+            numbers = KeyedBatch.of(placed, self._keys, self._data_unit_size).key
         return numbers[numbers >= 0]
 
     @property
     def distinct_keys(self) -> int:
         """Keys that ``keys_of`` has found."""
-        return len(self._keys.objects)
+        keys = self._keys if self._wired is None else self._wired.keyer
+        assert keys is not None, "one of the two is there"
+        return len(keys.objects)
 
     @property
     def skipped(self) -> dict[str, int]:

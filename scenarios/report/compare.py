@@ -10,6 +10,7 @@ from blkcrypto.base.units import format_duration
 from scenarios.compare import Point
 from scenarios.report.compare_rows import print_rows, short_name
 from scenarios.report.console import new_table, print_table, trimmed
+from scenarios.report.designs import print_designs
 from scenarios.result import STAGES, RunResult
 
 # With the column of labels, as many as fit 80 columns.
@@ -34,10 +35,14 @@ def _print_compare(console: Console, points: Sequence[Point]) -> None:
         return
     for sentence in answers(ran):
         console.print(Text(sentence))
+    designs = all(result.figures is not None for _, result in ran)
+    if designs:
+        print_designs(console, points, lambda point: ", ".join(point.labels.values()))
     # The first run heads every table, so that each shows what its differences are from.
     for start in range(1, max(2, len(ran)), _COLUMNS - 1):
         shown = [base, *ran[start : start + _COLUMNS - 1]]
-        _print_figures(console, shown)
+        if not designs:
+            _print_figures(console, shown)
         _print_stages(console, shown)
     for point in points:
         if point.refused:

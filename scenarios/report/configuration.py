@@ -9,7 +9,7 @@ from hwmodel.device import Device, Figure
 from scenarios.schema import Scenario
 from scenarios.spelling import spell
 
-_SECTIONS = ("workload", "layout", "keys", "block", "faults", "run")
+_SECTIONS = ("workload", "layout", "keys", "design", "block", "faults", "run")
 
 
 @dataclass(frozen=True, slots=True)

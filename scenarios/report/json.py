@@ -72,6 +72,7 @@ def run_object(result: RunResult) -> Json:
             "in_memory_bytes": result.design_in_memory_bytes,
             "derivations": result.design_derivations,
             "files": result.files,
+            **({} if result.figures is None else result.figures.to_json()),
         },
         "key_ops": {name: {"count": count, "ns": ns} for name, (count, ns) in sorted(result.key_ops.items())},
         **({"faults": _sorted(result.faults)} if result.faults else {}),

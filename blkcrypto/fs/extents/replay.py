@@ -102,13 +102,18 @@ class ReplayKeys:
         if number is None:
             number = self._extents[name] = len(self._extents)
             self._files.add(name >> _EXTENT_BITS)
-            info = self._set_up()
-            known = self._number_of_key.setdefault(info.key, len(self.objects))
-            if known == len(self.objects):
-                self.objects.append(info.key)
+            known, first_dun = self.new_extent()
             self._key_numbers.append(known)
-            self._first_duns.append(info.first_dun)
+            self._first_duns.append(first_dun)
         return number
+
+    def new_extent(self) -> tuple[int, int]:
+        """Set up one more extent, which ``look_up`` does not know: number of its key, and its first DUN."""
+        info = self._set_up()
+        known = self._number_of_key.setdefault(info.key, len(self.objects))
+        if known == len(self.objects):
+            self.objects.append(info.key)
+        return known, info.first_dun
 
     def _set_up(self) -> ExtentInfo:
         stored = self._volume.keys.new_context(self._policy, self._volume.random)

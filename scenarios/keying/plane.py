@@ -1,0 +1,49 @@
+"""The byte plane as designs need it: data of inodes has a key that the hardware never saw."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from blkcrypto.block.key import BlkCryptoKey
+from hwmodel.dataplane import VerifyingPlane
+from hwmodel.request import READ, WRITE, Request
+from scenarios.keying.inline_data import Region
+
+
+class DesignPlane:
+    """``VerifyingPlane`` without background I/O, and with the keys of inline regions.
+
+    Args:
+        plane: moves the bytes.
+        regions: what a DUN without a key means, counted from 1.
+    """
+
+    def __init__(self, plane: VerifyingPlane, regions: Sequence[Region]) -> None:
+        self._plane = plane
+        self._regions = regions
+
+    def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
+        """See ``DataPlane``."""
+        if request.row < 0:
+            return
+        if key is None and request.dun and (request.op == READ or request.op == WRITE):
+            key, request.dun = self._regions[request.dun - 1]
+        self._plane.complete(request, key)
+
+    def forget(self, key: BlkCryptoKey) -> None:
+        """See ``DataPlane``."""
+        self._plane.forget(key)
+
+    def keep_unflushed(self, now: Callable[[], int]) -> None:
+        """See ``DataPlane``."""
+        self._plane.keep_unflushed(now)
+
+    def power_cut(
+        self,
+        interrupted: Sequence[tuple[Request, BlkCryptoKey | None]],
+        rng: np.random.Generator,
+        tear_bytes: int,
+    ) -> Counter[str]:
+        """See ``DataPlane``."""
+        return self._plane.power_cut(interrupted, rng, tear_bytes)
