@@ -86,7 +86,7 @@ def expected_image(scenario: Scenario, data: bytes, units: list[int]) -> dict[in
 
     model = build(scenario)
     assert model.keys is not None
-    files, offsets = model.layout.locate(np.array(units) * UNIT)
+    files, offsets = model.layout.file_map.locate(np.array(units) * UNIT)
     numbers, duns = model.keys.look_up(files, offsets // UNIT)
     facts = scenario.device.keywrap
     wrap = None if facts is None else KeyWrapUnit(stream(1, "keywrap"), blob_bytes=facts.blob_bytes.value)
