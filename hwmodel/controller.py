@@ -10,7 +10,7 @@ Cost per bio: an arrival needs no event; a keyslot hit needs at most three (subm
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,10 @@ class Machine:
         splits: requests that bios were split into beyond the first; ``merges`` are in ``staging``.
     """
 
+    # What a machine is made of: ``hwmodel.watched`` has parts that tell what they do.
+    _cpus_type: ClassVar[type[Cpus]] = Cpus
+    _keyslots_type: ClassVar[type[Keyslots]] = Keyslots
+
     def __init__(
         self,
         device: Device,
@@ -90,7 +94,7 @@ class Machine:
         medium: Medium | None = None,
     ) -> None:
         self.clock = Clock()
-        self.cpus = Cpus(self.clock, device.host.cpus.value)
+        self.cpus = self._cpus_type(self.clock, device.host.cpus.value)
         self.submit_ns = 0
         self.splits = 0
         self._where: Where = where
@@ -169,7 +173,7 @@ class Machine:
         if not facts.count.value:
             return
         injector = self.injector
-        self._device_slots = Keyslots(
+        self._device_slots = self._keyslots_type(
             self.clock,
             facts.count.value,
             program_ns=_program_costs(device) if injector is None else injector.program_ns,
@@ -206,6 +210,7 @@ class Machine:
             fallback=self._where == "fallback",
             holds_slot=holds_slot,
             unit_bytes=self._unit_bytes,
+            keyslots=self._keyslots_type,
             encrypted=self._get_tag,
             decrypted=lambda request, now: self._finish(request, now, request.key),
         )

@@ -27,6 +27,7 @@ class SoftwareCrypto:
         unit_bytes: data unit size.
         encrypted: called with a write that is encrypted.
         decrypted: called with a read that is decrypted.
+        keyslots: what the fallback's are made of.
 
     Attributes:
         crypto_ns: CPU time of ciphers so far.
@@ -44,12 +45,13 @@ class SoftwareCrypto:
         unit_bytes: int,
         encrypted: Then,
         decrypted: Then,
+        keyslots: type[Keyslots] = Keyslots,
     ) -> None:
         self.crypto_ns = 0
         self.bounce_pages = self.bounce_pages_peak = 0
         self.slots: Keyslots | None = None
         if fallback:
-            self.slots = Keyslots(
+            self.slots = keyslots(
                 clock,
                 FALLBACK_KEYSLOTS,
                 program_ns=lambda _key: host.setkey_ns.value,

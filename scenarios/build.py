@@ -6,6 +6,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from blkcrypto.base.errors import BadInput
 from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.era import kernel_profile
 from blkcrypto.block.key import BlkCryptoKey, KeyType
@@ -19,6 +20,7 @@ from hwmodel.device import Device, Figure
 from hwmodel.keywrap import KeyWrapUnit
 from hwmodel.plane import DataPlane
 from hwmodel.recordedmedia import RecordedMedia
+from hwmodel.watched import Observer, WatchedMachine, WatchedMedia
 from scenarios.designs import PLAIN, engine_of
 from scenarios.filekeys import FileKeys
 from scenarios.fua import fua_rows
@@ -108,13 +110,18 @@ def _scaled(placed: PlacedBatch, scale: float) -> Int64:
 
 
 def build(
-    scenario: Scenario, *, named_files: bool = False, watch: Callable[[Records], None] | None = None
+    scenario: Scenario,
+    *,
+    named_files: bool = False,
+    watch: Callable[[Records], None] | None = None,
+    observer: Observer | None = None,
 ) -> Model:
     """Wire the parts a scenario names; nothing has run yet.
 
     Args:
         named_files: rows name the files of a trace instead of addressing the device.
         watch: told of every batch of records too.
+        observer: told of everything the machine does, which takes some time.
     """
     wanted_engine = scenario.keys.engine
     scenario = settled(scenario)
@@ -150,10 +157,13 @@ def build(
             corruptions=[Corruption(flip.byte, flip.mask, flip.after_bios) for flip in scenario.faults.flips],
         )
     measure = Measure(warmup=scenario.run.warmup)
-    make: Callable[..., Machine] = Machine
+    make: Callable[..., Machine] = Machine if observer is None else WatchedMachine
     data: DataPlane | None = plane
     objects = keys.objects if keys is not None else []
     if wired is not None:
+        if observer is not None:
+            what = f"no timeline is drawn for {scenario.keys.design}: choose one of {', '.join(PLAIN)}"
+            raise BadInput(what, where="keys.design")
         make = partial(DesignMachine, work=wired.work)
         device, objects = wired.device, wired.keyer.objects
         data = None if plane is None else DesignPlane(plane, wired.regions)
@@ -178,8 +188,10 @@ def build(
         faults=scenario.faults,
         fault_rng=stream(seed, "faults"),
         is_fua=is_fua,
-        medium=recorded,
+        medium=recorded if observer is None else recorded or _watched_media(device, seed),
     )
+    if observer is not None and isinstance(machine, WatchedMachine):
+        machine.watch(observer)
     return Model(scenario, layout, keys, plane, measure, machine, recorded, wired, wanted_engine, keywrap)
 
 
@@ -189,6 +201,11 @@ def settled(scenario: Scenario) -> Scenario:
     if engine == scenario.keys.engine:
         return scenario
     return replace(scenario, keys=replace(scenario.keys, engine=engine))
+
+
+def _watched_media(device: Device, seed: int) -> WatchedMedia | None:
+    """What ``Machine`` would take, but watched; None where that is not the flash itself."""
+    return None if device.media.cache_bytes.value else WatchedMedia(device.media, stream(seed, "media"))
 
 
 def _without_link(device: Device) -> Device:

@@ -9,7 +9,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
@@ -190,16 +190,28 @@ def _output_options(command: _Command) -> _Command:
     return click.option("--json", "json_file", metavar="FILE|-", help="Write the result as JSON.")(command)
 
 
-_parquet_option = click.option(
-    "--parquet", "parquet_file", metavar="FILE", help="Keep every bio's record, for `blkcrypto explain`."
-)
+def _file_options(command: _Command) -> _Command:
+    command = click.option(
+        "--timeline-bios",
+        metavar="N|FIRST:LAST",
+        help="Bios in the timeline, numbered from 0.  [default: the first 20000]",
+    )(command)
+    command = click.option(
+        "--timeline",
+        "timeline_file",
+        metavar="FILE",
+        help="Write a timeline for ui.perfetto.dev; .gz is packed.",
+    )(command)
+    return click.option(
+        "--parquet", "parquet_file", metavar="FILE", help="Keep every bio's record, for `blkcrypto explain`."
+    )(command)
 
 
 @cli.command("run")
 @_scenario_argument
 @_set_option
 @_seed_option
-@_parquet_option
+@_file_options
 @_output_options
 def run_command(
     scenario: str,
@@ -208,6 +220,8 @@ def run_command(
     json_file: str | None,
     html_file: str | None,
     parquet_file: str | None,
+    timeline_file: str | None,
+    timeline_bios: str | None,
     quiet: bool,
 ) -> int:
     """Run a scenario.
@@ -217,7 +231,7 @@ def run_command(
     from scenarios.load import load_scenario
 
     chosen = load_scenario(scenario, sets=_with_seed(sets, seed))
-    return _run(chosen, json_file, html_file, parquet_file, quiet)
+    return _run(chosen, _Files(json_file, html_file, parquet_file, timeline_file, timeline_bios), quiet)
 
 
 @cli.command("replay")
@@ -265,7 +279,7 @@ def run_command(
 @click.option("--warmup", type=click.IntRange(min=0), metavar="N", help="Leave the first N bios out.")
 @_set_option
 @_seed_option
-@_parquet_option
+@_file_options
 @_output_options
 def replay_command(
     trace: str,
@@ -273,6 +287,8 @@ def replay_command(
     json_file: str | None,
     html_file: str | None,
     parquet_file: str | None,
+    timeline_file: str | None,
+    timeline_bios: str | None,
     quiet: bool,
     **options: "Unpack[ReplayOptions]",
 ) -> int:
@@ -283,7 +299,7 @@ def replay_command(
     from scenarios.load import replay_scenario
 
     chosen = replay_scenario(trace, sets=sets, **options)
-    return _run(chosen, json_file, html_file, parquet_file, quiet)
+    return _run(chosen, _Files(json_file, html_file, parquet_file, timeline_file, timeline_bios), quiet)
 
 
 @cli.command("compare")
@@ -376,11 +392,20 @@ def _with_seed(sets: tuple[str, ...], seed: int | None) -> tuple[str, ...]:
     return sets if seed is None else (*sets, f"run.seed={seed}")
 
 
-def _run(
-    scenario: "Scenario", json_file: str | None, html_file: str | None, parquet_file: str | None, quiet: bool
-) -> int:
+class _Files(NamedTuple):
+    """Where a run's results go."""
+
+    json: str | None
+    html: str | None
+    parquet: str | None
+    timeline: str | None
+    timeline_bios: str | None
+
+
+def _run(scenario: "Scenario", files: _Files, quiet: bool) -> int:
     """Run, report, and say whether all checks held."""
     from contextlib import ExitStack
+    from dataclasses import replace
 
     from scenarios.observed import Observed
     from scenarios.records import ParquetRecords
@@ -390,21 +415,28 @@ def _run(
     from scenarios.report.json import run_json
     from scenarios.report.progress import new_progress
     from scenarios.run import run
+    from scenarios.timeline.recorder import open_timeline
 
-    check_targets(json_file, html_file)
+    check_targets(files.json, files.html)
     observed = Observed.of(scenario)
-    sinks = list(observed.sinks) if html_file is not None else []
+    sinks = list(observed.sinks) if files.html is not None else []
     with ExitStack() as stack:
-        if parquet_file is not None:
-            sinks.append(stack.enter_context(ParquetRecords(parquet_file)))
+        if files.parquet is not None:
+            sinks.append(stack.enter_context(ParquetRecords(files.parquet)))
+        timeline = open_timeline(stack, files.timeline, scenario, files.timeline_bios)
         progress = stack.enter_context(new_progress(quiet=quiet))
         task = progress.add_task("rows", total=scenario.workload.limit or scenario.workload.ios or None)
-        result = run(scenario, progress=lambda rows: progress.advance(task, rows), sinks=sinks)
-    if json_file is not None:
-        write_text(json_file, run_json(result))
-    if html_file is not None:
-        write_text(html_file, run_page(scenario, result, observed))
-    if not quiet and STDOUT not in (json_file, html_file):
+        result = run(
+            scenario, progress=lambda rows: progress.advance(task, rows), sinks=sinks, observer=timeline
+        )
+        if timeline is not None:
+            timeline.finish()
+            result = replace(result, notes=(*result.notes, *timeline.notes))
+    if files.json is not None:
+        write_text(files.json, run_json(result))
+    if files.html is not None:
+        write_text(files.html, run_page(scenario, result, observed))
+    if not quiet and STDOUT not in (files.json, files.html):
         print_run(new_console(), result)
     return _status([result])
 

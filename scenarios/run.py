@@ -6,6 +6,7 @@ from contextlib import closing
 
 import blkcrypto
 from blkcrypto.base.errors import BadInput
+from hwmodel.watched import Observer
 from scenarios.build import Model, build
 from scenarios.figures import shown
 from scenarios.keying.measured import attackers_view, design_figures
@@ -25,6 +26,7 @@ def run(
     progress: Progress | None = None,
     sinks: Sequence[RecordSink] = (),
     figures: bool = False,
+    observer: Observer | None = None,
 ) -> RunResult:
     """Run ``scenario`` to the end.
 
@@ -33,6 +35,7 @@ def run(
         progress: told how many rows of the workload were just consumed.
         sinks: given the record of every finished bio, warm-up included.
         figures: of the key design too, where it is a plain one; all others give theirs anyway.
+        observer: told of everything the machine does; the result is the same.
 
     Raises:
         BadInput: the trace is damaged or unreadable, or the workload is empty.
@@ -40,11 +43,11 @@ def run(
     skipped: Counter[str] = Counter()
     if source is None:
         with closing(open_source(scenario)) as opened:
-            model = build(scenario, named_files=opened.named_files)
+            model = build(scenario, named_files=opened.named_files, observer=observer)
             _execute(model, opened.batches(model.layout), progress, sinks)
             skipped.update(opened.counts)
     else:
-        model = build(scenario)
+        model = build(scenario, observer=observer)
         _execute(model, source, progress, sinks)
     skipped.update(model.layout.counts)
     return _result(model, {rule: count for rule, count in skipped.items() if count}, figures=figures)

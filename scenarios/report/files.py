@@ -3,8 +3,10 @@
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from blkcrypto.base.errors import BadInput
 
@@ -52,13 +54,24 @@ def write_text(target: str, text: str) -> None:
     if target == STDOUT:
         sys.stdout.write(text)
         return
+    with whole_file(target) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def whole_file(target: str) -> Iterator[BinaryIO]:
+    """A file to write bytes to, which appears under its name when the context ends well.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
     path = Path(target)
     try:
         # In the same directory: os.replace() cannot cross filesystems.
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                yield file
             os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
         except BaseException:

@@ -1,0 +1,241 @@
+"""A machine that tells what it does, while it does exactly what ``Machine`` does.
+
+Every hook is an override that tells an ``Observer`` and goes on, so a machine nobody watches pays nothing,
+and a watched one takes the same simulated time.
+"""
+
+from typing import ClassVar, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from blkcrypto.block.key import BlkCryptoKey
+from hwmodel.clock import Row
+from hwmodel.controller import Machine
+from hwmodel.host import Cpus
+from hwmodel.keyslots import Control, Keyslots
+from hwmodel.media import Media
+from hwmodel.request import RECORD_WIDTH, Request, Then
+
+# Far earlier than records are handed on: whoever joins them with what was told should hold few bios.
+_TELL_AFTER: Final = 1024 * RECORD_WIDTH
+
+
+class Observer(Protocol):
+    """Who is told.  Times are ns; a part of a split bio and the carrier of a merged one have its row."""
+
+    def arrived(self, row: Row) -> None:
+        """A bio is submitted; not before its time ``row[0]``."""
+
+    def reached(self, request: Request) -> None:
+        """``request`` has passed another stage or several; its fields say how long they took."""
+
+    def tagged(self, request: Request, now: int) -> None:
+        """``request`` got a tag."""
+
+    def untagged(self, request: Request, now: int) -> None:
+        """``request`` gives its tag up."""
+
+    def ran(self, cpu: int, row: int, begin: int, end: int, then: str) -> None:
+        """A CPU works for a bio; ``then`` is what it goes on with."""
+
+    def served(self, unit: int, row: int, begin: int, end: int) -> None:
+        """A media unit works for a bio; ``unit`` -1: any that is free."""
+
+    def used(self, slot: int, begin: int, end: int) -> None:
+        """Somebody held a reference on ``slot``."""
+
+    def programmed(self, slot: int, key: BlkCryptoKey, row: int, begin: int, end: int) -> None:
+        """``slot`` holds ``key`` from ``end`` on, programmed for a bio."""
+
+    def emptied(self, slot: int, now: int) -> None:
+        """``slot`` holds no key any more."""
+
+    def completed(self, records: npt.NDArray[np.int64]) -> None:
+        """Bios are complete; ``records`` is as ``Machine`` hands them on, but comes sooner."""
+
+    def locked(self, begin: int, begun: int, end: int, row: int) -> None:
+        """The profile lock was held for writing, for a bio or for row -1: for none.
+
+        From ``begin`` to ``begun`` its holder waited until the device was empty.
+        """
+
+
+class WatchedCpus(Cpus):
+    """CPUs that tell what they run."""
+
+    __slots__ = ("_observer",)
+
+    def watch(self, observer: Observer) -> None:
+        """Tell ``observer`` from here on."""
+        self._observer = observer
+
+    def _start(self, request: Request, now: int, cost_ns: int, then: Then) -> None:
+        self._observer.ran(request.cpu, request.row, now, now + cost_ns, getattr(then, "__name__", ""))
+        super()._start(request, now, cost_ns, then)
+
+
+class WatchedMedia(Media):
+    """Flash that tells which unit serves whom: the ``medium`` of a watched machine without a write cache."""
+
+    __slots__ = ("_observer", "_row")
+
+    def watch(self, observer: Observer) -> None:
+        """Tell ``observer`` from here on."""
+        self._observer = observer
+
+    def serve(self, request: Request, now: int) -> int:
+        """As ``Media.serve``."""
+        self._row = request.row
+        done = super().serve(request, now)
+        if self._any:
+            self._observer.served(-1, request.row, done - request.media, done)
+        return done
+
+    def _serve_piece(self, op: int, nbytes: int, stripe_index: int, now: int) -> tuple[int, int]:
+        start, done = super()._serve_piece(op, nbytes, stripe_index, now)
+        self._observer.served(stripe_index % self.units, self._row, start, done)
+        return start, done
+
+
+class WatchedKeyslots(Keyslots):
+    """Keyslots that tell what is programmed into them, who uses them and who holds the lock."""
+
+    def watch(self, observer: Observer) -> None:
+        """Tell ``observer`` from here on."""
+        self._observer = observer
+        self._start_anew()
+        self._go_on_granted, self._granted = self._granted, self._tell_granted
+
+    def _start_anew(self) -> None:
+        self._used_since = [-1] * self.table.num_slots
+        self._begun, self._holder = -1, -1
+
+    def _tell_granted(self, request: Request, now: int) -> None:
+        self._observer.reached(request)
+        if self._used_since[request.slot] < 0:
+            self._used_since[request.slot] = now
+        self._go_on_granted(request, now)
+
+    def release(self, slot: int, now: int) -> None:
+        """As ``Keyslots.release``."""
+        if self.table.refs(slot) == 1:
+            self._observer.used(slot, self._used_since[slot], now)
+            self._used_since[slot] = -1
+        super().release(slot, now)
+
+    def _wake_sleepers(self, now: int) -> None:
+        sleepers = self._sleepers
+        super()._wake_sleepers(now)
+        for request in sleepers:
+            self._observer.reached(request)
+
+    def _start_programming(self, request: Request, now: int) -> None:
+        self._begun, self._holder = now, request.row
+        self._observer.reached(request)
+        super()._start_programming(request, now)
+
+    def _programmed(self, request: Request, now: int) -> None:
+        assert request.key is not None
+        self._observer.programmed(request.slot, request.key, request.row, self._begun, now)
+        super()._programmed(request, now)
+
+    def _drop_lock(self, now: int) -> None:
+        self._observer.locked(self._locked_at, max(self._begun, self._locked_at), now, self._holder)
+        self._begun, self._holder = -1, -1
+        super()._drop_lock(now)
+
+    def evict(self, key: BlkCryptoKey, evict_ns: int) -> Control:
+        """As ``Keyslots.evict``."""
+        slot = self.table.find(key)
+        try:
+            yield from super().evict(key, evict_ns)
+        finally:
+            if slot >= 0 and self.table.key_in(slot) is None:
+                self._observer.emptied(slot, self._clock.now)
+
+    def anew(self) -> Keyslots:
+        """As ``Keyslots.anew``."""
+        fresh = super().anew()
+        assert isinstance(fresh, WatchedKeyslots)
+        for slot, since in enumerate(self._used_since):
+            if since >= 0:
+                self._observer.used(slot, since, self._clock.now)
+            self._observer.emptied(slot, self._clock.now)
+        fresh._start_anew()
+        fresh._granted = fresh._tell_granted
+        return fresh
+
+
+class WatchedMachine(Machine):
+    """A ``Machine``; call ``watch`` before it runs."""
+
+    _cpus_type: ClassVar = WatchedCpus
+    _keyslots_type: ClassVar = WatchedKeyslots
+
+    def watch(self, observer: Observer) -> None:
+        """Tell ``observer`` everything from here on."""
+        self._observer = observer
+        self._told = 0
+        self._go_on_submitted, self._enter = self._enter, self._tell_submitted
+        self._go_on_tagged, self._tagged = self._tagged, self._tell_tagged
+        for part in (self.cpus, self._media, self.keyslots):
+            if isinstance(part, WatchedCpus | WatchedMedia | WatchedKeyslots):
+                part.watch(observer)
+
+    def arrive(self, row: Row) -> None:
+        """A bio is submitted now."""
+        self._observer.arrived(row)
+        super().arrive(row)
+
+    def _tell_submitted(self, request: Request, now: int) -> None:
+        self._observer.reached(request)
+        self._go_on_submitted(request, now)
+
+    def _tell_tagged(self, request: Request, now: int) -> None:
+        self._observer.reached(request)
+        self._observer.tagged(request, now)
+        self._go_on_tagged(request, now)
+
+    def dispatch(self, request: Request, now: int) -> None:
+        """Let the device serve ``request``."""
+        self._observer.reached(request)
+        super().dispatch(request, now)
+
+    def _write_media(self, request: Request, now: int) -> None:
+        self._observer.reached(request)
+        super()._write_media(request, now)
+
+    def _read_path(self, request: Request, now: int) -> None:
+        self._observer.reached(request)
+        super()._read_path(request, now)
+
+    def _device_done(self, request: Request, now: int) -> None:
+        self._observer.reached(request)
+        self._observer.untagged(request, now)
+        super()._device_done(request, now)
+
+    def _finish(self, request: Request, now: int, key: BlkCryptoKey | None) -> None:
+        super()._finish(request, now, key)
+        request.transfer = request.media = 0  # or the next bio would seem to begin with them
+        if len(self._recorded) - self._told >= _TELL_AFTER:
+            self._tell_records()
+
+    def _flush_records(self) -> None:
+        self._tell_records()
+        self._told = 0
+        super()._flush_records()
+
+    def _tell_records(self) -> None:
+        fresh = np.array(self._recorded[self._told :], dtype=np.int64)
+        self._told = len(self._recorded)
+        if len(fresh):
+            self._observer.completed(fresh.reshape(-1, RECORD_WIDTH))
+
+    def _never_sent(self, request: Request, now: int) -> None:
+        self._observer.untagged(request, now)
+        super()._never_sent(request, now)
+
+    def _merged_away(self, holder: Request) -> None:
+        self._observer.untagged(holder, self.clock.now)
+        super()._merged_away(holder)
