@@ -4,10 +4,9 @@ Every hook is an override that tells an ``Observer`` and goes on, so a machine n
 and a watched one takes the same simulated time.
 """
 
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.clock import Row
@@ -15,50 +14,11 @@ from hwmodel.controller import Machine
 from hwmodel.host import Cpus
 from hwmodel.keyslots import Control, Keyslots
 from hwmodel.media import Media
+from hwmodel.observer import Observer
 from hwmodel.request import RECORD_WIDTH, Request, Then
 
 # Far earlier than records are handed on: whoever joins them with what was told should hold few bios.
 _TELL_AFTER: Final = 1024 * RECORD_WIDTH
-
-
-class Observer(Protocol):
-    """Who is told.  Times are ns; a part of a split bio and the carrier of a merged one have its row."""
-
-    def arrived(self, row: Row) -> None:
-        """A bio is submitted; not before its time ``row[0]``."""
-
-    def reached(self, request: Request) -> None:
-        """``request`` has passed another stage or several; its fields say how long they took."""
-
-    def tagged(self, request: Request, now: int) -> None:
-        """``request`` got a tag."""
-
-    def untagged(self, request: Request, now: int) -> None:
-        """``request`` gives its tag up."""
-
-    def ran(self, cpu: int, row: int, begin: int, end: int, then: str) -> None:
-        """A CPU works for a bio; ``then`` is what it goes on with."""
-
-    def served(self, unit: int, row: int, begin: int, end: int) -> None:
-        """A media unit works for a bio; ``unit`` -1: any that is free."""
-
-    def used(self, slot: int, begin: int, end: int) -> None:
-        """Somebody held a reference on ``slot``."""
-
-    def programmed(self, slot: int, key: BlkCryptoKey, row: int, begin: int, end: int) -> None:
-        """``slot`` holds ``key`` from ``end`` on, programmed for a bio."""
-
-    def emptied(self, slot: int, now: int) -> None:
-        """``slot`` holds no key any more."""
-
-    def completed(self, records: npt.NDArray[np.int64]) -> None:
-        """Bios are complete; ``records`` is as ``Machine`` hands them on, but comes sooner."""
-
-    def locked(self, begin: int, begun: int, end: int, row: int) -> None:
-        """The profile lock was held for writing, for a bio or for row -1: for none.
-
-        From ``begin`` to ``begun`` its holder waited until the device was empty.
-        """
 
 
 class WatchedCpus(Cpus):

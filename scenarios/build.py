@@ -18,9 +18,10 @@ from hwmodel.controller import Machine
 from hwmodel.dataplane import Corruption, UnitCipher, VerifyingPlane
 from hwmodel.device import Device, Figure
 from hwmodel.keywrap import KeyWrapUnit
+from hwmodel.observer import Observer
 from hwmodel.plane import DataPlane
 from hwmodel.recordedmedia import RecordedMedia
-from hwmodel.watched import Observer, WatchedMachine, WatchedMedia
+from hwmodel.watched import WatchedMachine, WatchedMedia
 from scenarios.designs import PLAIN, engine_of
 from scenarios.filekeys import FileKeys
 from scenarios.fua import fua_rows

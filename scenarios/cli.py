@@ -407,6 +407,7 @@ def _run(scenario: "Scenario", files: _Files, quiet: bool) -> int:
     from contextlib import ExitStack
     from dataclasses import replace
 
+    from hwmodel.observer import Observer, Observers
     from scenarios.observed import Observed
     from scenarios.records import ParquetRecords
     from scenarios.report.console import new_console, print_run
@@ -420,14 +421,22 @@ def _run(scenario: "Scenario", files: _Files, quiet: bool) -> int:
     check_targets(files.json, files.html)
     observed = Observed.of(scenario)
     sinks = list(observed.sinks) if files.html is not None else []
+    observers: list[Observer] = []
+    if files.html is not None and observed.slot_use is not None:
+        observers.append(observed.slot_use)
     with ExitStack() as stack:
         if files.parquet is not None:
             sinks.append(stack.enter_context(ParquetRecords(files.parquet)))
         timeline = open_timeline(stack, files.timeline, scenario, files.timeline_bios)
+        if timeline is not None:
+            observers.append(timeline)
         progress = stack.enter_context(new_progress(quiet=quiet))
         task = progress.add_task("rows", total=scenario.workload.limit or scenario.workload.ios or None)
         result = run(
-            scenario, progress=lambda rows: progress.advance(task, rows), sinks=sinks, observer=timeline
+            scenario,
+            progress=lambda rows: progress.advance(task, rows),
+            sinks=sinks,
+            observer=Observers(*observers) if len(observers) > 1 else next(iter(observers), None),
         )
         if timeline is not None:
             timeline.finish()

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import blkcrypto
 from blkcrypto.base.errors import BadInput
-from hwmodel.watched import Observer
+from hwmodel.observer import Observer
 from scenarios.build import Model, build
 from scenarios.figures import shown
 from scenarios.keying.measured import attackers_view, design_figures

@@ -38,7 +38,7 @@ VOID = {"meta", "br", "hr", "img", "input", "link"}
 
 def page_of(scenario: Scenario) -> tuple[str, RunResult]:
     observed = Observed.of(scenario)
-    result = run(scenario, sinks=observed.sinks)
+    result = run(scenario, sinks=observed.sinks, observer=observed.slot_use)
     return run_page(scenario, result, observed), result
 
 
@@ -159,7 +159,11 @@ def test_a_comparison_shows_each_difference_with_its_interval(points: list[Point
 def test_a_failed_check_and_a_mismatch_are_told_at_the_top() -> None:
     scenario = load_scenario("keyslot-contention", sets=SMALL)
     observed = Observed.of(scenario)
-    result = replace(run(scenario, sinks=observed.sinks), mismatches=3, checks={"all is well": False})
+    result = replace(
+        run(scenario, sinks=observed.sinks, observer=observed.slot_use),
+        mismatches=3,
+        checks={"all is well": False},
+    )
     top = run_page(scenario, result, observed).split("<h2>")[0]
     assert "CHECK FAILED: all is well" in top
     assert "3 data units did not read back as written" in top
@@ -292,7 +296,7 @@ def test_bands_share_out_every_bio_and_every_ns() -> None:
 def test_the_warm_up_is_left_out_of_latencies_as_in_the_result() -> None:
     scenario = load_scenario("keyslot-contention", sets=[*SMALL, "run.warmup=1000"])
     observed = Observed.of(scenario)
-    result = run(scenario, sinks=observed.sinks)
+    result = run(scenario, sinks=observed.sinks, observer=observed.slot_use)
     counts = {name: observed.latencies.count(name) for name in ("read", "write", "all")}
     assert counts == {name: one.total_ios for name, one in result.directions.items()}
     sums = dict.fromkeys(STAGES, 0.0)

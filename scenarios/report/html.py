@@ -11,7 +11,7 @@ from blkcrypto.base.units import format_duration
 from blkcrypto.block.op import ReqOp
 from scenarios.observed import Observed
 from scenarios.records import COLUMN, Records
-from scenarios.report import markup, run_figures
+from scenarios.report import markup, run_figures, slot_figures
 from scenarios.report.answer import answer
 from scenarios.report.configuration import device_rows, settings
 from scenarios.report.markup import Cell
@@ -29,7 +29,7 @@ def _parts(scenario: Scenario, result: RunResult, observed: Observed) -> Iterato
     yield from _top(result)
     yield _latency(result, observed)
     yield _over_time(scenario, observed)
-    yield _keyslots(result)
+    yield _keyslots(result, observed)
     yield _cpu(result)
     yield _slowest(observed.latencies.slowest)
     yield _data(result)
@@ -112,7 +112,7 @@ def _over_time(scenario: Scenario, observed: Observed) -> str:
     )
 
 
-def _keyslots(result: RunResult) -> str:
+def _keyslots(result: RunResult, observed: Observed) -> str:
     slots = result.keyslots
     if not slots.count:
         return ""
@@ -129,8 +129,16 @@ def _keyslots(result: RunResult) -> str:
         ["lock held", markup.duration(slots.lock_held_ns)],
         ["lock held, of the time", held],
     ]
-    figure = run_figures.keyslot_figure(slots)
-    return markup.section("Keyslots", markup.figures(figure, markup.table(["", ""], rows)))
+    use = observed.slot_use
+    return markup.section(
+        "Keyslots",
+        markup.figures(
+            slot_figures.occupancy_figure(use.slot_map(), slots.count) if use is not None else "",
+            slot_figures.reuse_figure(use) if use is not None else "",
+            run_figures.keyslot_figure(slots),
+            markup.table(["", ""], rows),
+        ),
+    )
 
 
 def _cpu(result: RunResult) -> str:

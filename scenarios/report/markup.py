@@ -70,15 +70,18 @@ def _cell(tag: str, cell: Cell | str, attributes: str = "") -> str:
     return f"<{tag}{attributes}>{escape(cell.text)}</{tag}>"
 
 
-def figure(caption: str, svg: str, *, legend: Sequence[tuple[str, str]] = (), numbers: str = "") -> str:
-    """A figure with its legend (name, colour) above, and its numbers folded away below."""
+def figure(
+    caption: str, svg: str, *, legend: Sequence[tuple[str, str]] = (), note: str = "", numbers: str = ""
+) -> str:
+    """A figure with its legend (name, colour) above, a note and its numbers, folded away, below."""
     items = "".join(
         f'<li><span class="swatch" style="background:{colour}"></span>{escape(name)}</li>'
         for name, colour in legend
     )
     key = f'<ul class="legend">{items}</ul>' if items else ""
     more = f"<details><summary>Numbers</summary>{numbers}</details>" if numbers else ""
-    return f"<figure><figcaption>{escape(caption)}</figcaption>{key}{svg}{more}</figure>"
+    said = paragraph(note, "note") if note else ""
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{key}{svg}{said}{more}</figure>"
 
 
 def section(title: str, *parts: str) -> str:

@@ -17,6 +17,9 @@ _HEIGHT: Final = 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 14, 10, 44
 _ROW: Final = 38
 _BAR: Final = 15
+_MAP: Final = 260
+_STRIP: Final = 16
+_SHADES: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,85 @@ def interval_chart(title: str, axis: Axis, rows: Sequence[Interval]) -> str:
         at = _x(axis, row.value, left=_RIGHT)
         body.append(f'<circle class="mark" cx="{at:.1f}" cy="{middle}" r="4"/>')
     return _svg(title, height, body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Area:
+    """Cells of one colour in a map: (row, first column, column behind the last)."""
+
+    name: str
+    colour: str
+    runs: Sequence[tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """A value per column below a map, the darker the more."""
+
+    name: str
+    colour: str
+    values: Sequence[float]
+    words: str
+
+
+def map_chart(
+    title: str,
+    x: Axis,
+    columns: Sequence[float],
+    rows: Sequence[tuple[int, str]],
+    count: int,
+    areas: Sequence[Area],
+    marks: Sequence[tuple[int, int]],
+    strips: Sequence[Strip],
+) -> str:
+    """Rows over an axis, in cells of any colour.
+
+    Args:
+        columns: where each column begins, and the last one ends, in values of ``x``.
+        rows: the words beside some rows.
+        count: of rows.
+        marks: cells (row, column) with a mark at their begin.
+    """
+    step = min(max(_MAP / count, 2.0), 16.0)
+    bottom = _TOP + step * count
+    height = bottom + _STRIP * len(strips) + 4 + _BOTTOM
+    at = [_x(x, value) for value in columns]
+    body = list(_x_axis(x, height))
+    for row, words in rows:
+        y = _TOP + step * (row + 0.5) + 4
+        body.append(f'<text x="{_LEFT - 6}" y="{y:.1f}" text-anchor="end">{escape(words)}</text>')
+    for area in areas:
+        path = "".join(
+            _cell(at[first], at[behind], _TOP + step * row, step) for row, first, behind in area.runs
+        )
+        body.append(f'<path d="{path}" style="fill:{area.colour}"><title>{escape(area.name)}</title></path>')
+    ticks = "".join(
+        f"M{at[column]:.1f} {_TOP + step * (row + 0.5):.1f}v{step / 2:.1f}" for row, column in marks
+    )
+    body.append(f'<path class="program" d="{ticks}"/>')
+    for number, strip in enumerate(strips):
+        body += _strip(strip, at, bottom + 4 + _STRIP * number)
+    return _svg(title, height, body)
+
+
+def _cell(left: float, right: float, top: float, height: float) -> str:
+    return f"M{left:.1f} {top:.1f}H{right:.1f}v{height:.1f}H{left:.1f}z"
+
+
+def _strip(strip: Strip, at: Sequence[float], top: float) -> Iterator[str]:
+    yield (f'<text x="{_LEFT - 6}" y="{top + 11:.1f}" text-anchor="end">{escape(strip.name)}</text>')
+    most = max(strip.values, default=0.0)
+    shades: dict[int, list[str]] = {}
+    for column, value in enumerate(strip.values):
+        shade = math.ceil(_SHADES * value / most) if most else 0
+        if shade:
+            shades.setdefault(shade, []).append(_cell(at[column], at[column + 1], top, _STRIP - 2))
+    cells = "".join(
+        f'<path d="{"".join(paths)}" opacity="{shade / _SHADES:g}"/>'
+        for shade, paths in sorted(shades.items())
+    )
+    words = escape(f"{strip.name}: {strip.words}")
+    yield f'<g style="fill:{strip.colour}"><title>{words}</title>{cells}</g>'
 
 
 def _svg(title: str, height: float, body: Sequence[str]) -> str:

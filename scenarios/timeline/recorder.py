@@ -15,6 +15,7 @@ from blkcrypto.base.units import format_size
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.op import ReqOp
 from hwmodel.clock import Row
+from hwmodel.observer import Observer
 from hwmodel.request import STAGE_FIELDS, Request
 from scenarios.records import COLUMN, Records
 from scenarios.schema import Scenario
@@ -50,7 +51,6 @@ class _Bio:
 
     row: Row
     shown: bool
-    pieces: int = 1  # bios with its number: one that wraps its DUN is cut in two
     turns: list[StageTimes] = field(default_factory=list)
     spans: list[_Span] = field(default_factory=list)
     key: BlkCryptoKey | None = None
@@ -65,7 +65,7 @@ class _Held:
     idle_since: int
 
 
-class Timeline:
+class Timeline(Observer):
     """Writes ``file`` while a machine runs: as its observer.  ``finish`` it."""
 
     def __init__(self, file: TraceFile, scenario: Scenario, bios: BioRange) -> None:
@@ -106,11 +106,7 @@ class Timeline:
         if not self._began and number >= self._bios.first:
             self._began = True
             self._tracks.counted_from = when
-        twin = self._open.get(number)
-        if twin is None:
-            self._open[number] = _Bio(row, shown=self._began)
-        else:
-            twin.pieces += 1
+        self._open[number] = _Bio(row, shown=self._began)
 
     def reached(self, request: Request) -> None:
         """A request has passed another stage."""
@@ -201,13 +197,9 @@ class Timeline:
         if self._ended and not self._open:
             return
         for record in records.tolist():
-            bio = self._open.get(record[COLUMN["row"]])
-            if bio is None:
-                continue
-            self._complete(bio, record)
-            bio.pieces -= 1
-            if not bio.pieces:
-                del self._open[record[COLUMN["row"]]]
+            bio = self._open.pop(record[COLUMN["row"]], None)
+            if bio is not None:
+                self._complete(bio, record)
         oldest = next(iter(self._open.values()), None)
         self._tracks.settle(self._now if oldest is None else oldest.row[0])
 
@@ -225,9 +217,8 @@ class Timeline:
     def _complete(self, bio: _Bio, record: list[int]) -> None:
         number, done, op = (record[COLUMN[name]] for name in ("row", "done_ns", "op"))
         arrived = done - record[COLUMN["total"]]
-        turns = bio.turns if bio.pieces == 1 else []
         whole = tuple(record[_FIRST_STAGE : _FIRST_STAGE + len(STAGE_FIELDS)])
-        stages = intervals(self._engine, op, arrived, turns, whole)
+        stages = intervals(self._engine, op, arrived, bio.turns, whole)
         self._tracks.count("bios in flight", arrived, done)
         spans = bio.spans
         for stage, begin, end in stages:
@@ -248,7 +239,6 @@ class Timeline:
             shown=bio.shown,
         )
         self._write(number, whole_bio, spans)
-        bio.spans = []
 
     def _write(self, number: int, whole: Slice, spans: list[_Span]) -> None:
         """A bio and everything done for it, with arrows from one to the next in the order of time."""
