@@ -18,6 +18,7 @@ SUBBUCKET_BITS: Final = 9
 _SHIFT: Final = 52 - SUBBUCKET_BITS  # a float64 has 52 bits of mantissa
 # Bucket 0 is the value 0; bucket 1 begins at the float 1.0.
 _FIRST_KEY: Final = (int(np.float64(1.0).view(np.int64)) >> _SHIFT) - 1
+_FEW_T975: Final = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 BUCKETS: Final = 63 * (1 << SUBBUCKET_BITS) + 2
 
 Values = npt.NDArray[np.int64]
@@ -88,11 +89,16 @@ class BatchMeans:
         if len(self._sums) < self._FEWEST // 2 or self._length < 2:
             return 0.0
         means = np.array(self._sums) / self._length
-        return _student_t975(len(means) - 1) * float(means.std(ddof=1)) / math.sqrt(len(means))
+        return student_t975(len(means) - 1) * float(means.std(ddof=1)) / math.sqrt(len(means))
 
 
-def _student_t975(freedom: int) -> float:
-    """0.975 quantile of Student's t, by its expansion around the normal (Abramowitz and Stegun 26.7.5)."""
+def student_t975(freedom: int) -> float:
+    """0.975 quantile of Student's t, by its expansion around the normal (Abramowitz and Stegun 26.7.5).
+
+    It is no good for few degrees of freedom, which have a table (26.10).
+    """
+    if freedom in _FEW_T975:
+        return _FEW_T975[freedom]
     z = 1.959963984540054
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96

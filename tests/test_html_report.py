@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
@@ -27,9 +28,15 @@ from scenarios.records import COLUMN, Records
 from scenarios.report import axes
 from scenarios.report.html import run_page
 from scenarios.report.html_compare import compare_page
+from scenarios.report.html_sweep import sweep_page
 from scenarios.result import STAGES, RunResult
 from scenarios.run import run
 from scenarios.schema import Scenario
+from scenarios.slotuse import SlotUse
+from scenarios.sweeps.knee import Measured, knees
+from scenarios.sweeps.store import metrics
+from scenarios.sweeps.sweep import Ended, plan, run_points
+from tests.machines import keys
 
 SMALL = ["ios=3000"]
 # Elements that HTML never closes.
@@ -53,8 +60,40 @@ def points() -> list[Point]:
 
 
 @pytest.fixture(scope="module")
-def both_pages(contention: tuple[str, RunResult], points: list[Point]) -> dict[str, str]:
-    return {"run": contention[0], "compare": compare_page(points)}
+def swept(tmp_path_factory: pytest.TempPathFactory) -> list[Ended]:
+    vary = {"keyslots": ("8", "32", "64"), "design": ("fscrypt-per-file", "fscrypt-iv-ino-lblk-64")}
+    grid = plan("keyslot-contention", vary, sets=["ios=500"], repeat=2)
+    return run_points(grid, tmp_path_factory.mktemp("sweep"), on="local:1")
+
+
+def measured(ended: Sequence[Ended]) -> list[Measured]:
+    found = [(one.point.labels, metrics(one.result)) for one in ended if one.result is not None]
+    return [
+        Measured(
+            labels=labels,
+            keyslots=int(values["keyslots"] or 0),
+            iops=values["iops"] or 0.0,
+            latency_ns=values["lat_mean_ns"] or 0.0,
+        )
+        for labels, values in found
+    ]
+
+
+@pytest.fixture(scope="module")
+def both_pages(contention: tuple[str, RunResult], points: list[Point], swept: list[Ended]) -> dict[str, str]:
+    few, _ = page_of(load_scenario("lock-convoy", sets=["ios=1500"]))
+    return {
+        "run": contention[0],
+        "few programs": few,
+        "compare": compare_page(points),
+        "sweep": sweep_page(swept, knees(measured(swept), 0.05)),
+        "sweep as bars": sweep_page(
+            [one for one in swept if one.point.labels["keyslots"] == "8" and not one.point.repeat], []
+        ),
+    }
+
+
+KINDS = ["run", "few programs", "compare", "sweep", "sweep as bars"]
 
 
 class Outline(HTMLParser):
@@ -90,13 +129,13 @@ def outline(page: str) -> Outline:
     return parser
 
 
-@pytest.mark.parametrize("kind", ["run", "compare"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_element_is_closed_in_order(both_pages: dict[str, str], kind: str) -> None:
     parsed = outline(both_pages[kind])
     assert (parsed.open, parsed.wrong) == ([], [])
 
 
-@pytest.mark.parametrize("kind", ["run", "compare"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_loaded_from_anywhere(both_pages: dict[str, str], kind: str) -> None:
     parsed = outline(both_pages[kind])
     assert (parsed.references, {"link", "img", "iframe"} & set(parsed.tags)) == ([], set())
@@ -104,7 +143,7 @@ def test_nothing_is_loaded_from_anywhere(both_pages: dict[str, str], kind: str) 
     assert not re.search(r"https?://|@import|url\(|fetch\(", "".join(style_and_script))
 
 
-@pytest.mark.parametrize("kind", ["run", "compare"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_figure_has_a_title_for_those_who_do_not_see_it(both_pages: dict[str, str], kind: str) -> None:
     drawings = re.findall(r"<svg [^>]*>\s*(<title>[^<]+</title>)?", both_pages[kind])
     assert drawings
@@ -154,6 +193,31 @@ def test_a_comparison_shows_each_difference_with_its_interval(points: list[Point
         half = (latency.mean_halfwidth95**2 + ran[0].mean_halfwidth95 ** 2) ** 0.5
         assert f"{format_duration(abs(latency.mean - ran[0].mean))} ± {format_duration(half)}" in texts
     assert "EOPNOTSUPP" in texts
+
+
+def test_a_sweep_shows_means_over_seeds_with_intervals_and_its_knees(swept: list[Ended]) -> None:
+    found = knees(measured(swept), 0.05)
+    page = " ".join(outline(sweep_page(swept, found)).texts)
+    latencies = [
+        metrics(one.result or {})["lat_mean_ns"] or 0.0
+        for one in swept
+        if one.point.labels == {"keyslots": "8", "design": "fscrypt-per-file"}
+    ]
+    # Two seeds: Student's t of one degree of freedom, 12.706, times half the difference.
+    first, second = latencies
+    assert format_duration((first + second) / 2) in page
+    assert f"± {format_duration(12.706 * abs(first - second) / 2)}" in page
+    for knee in found:
+        assert f"{knee.keyslots} of {knee.most} keyslots cost at most 5% in {knee.metric}" in page
+
+
+def test_a_refused_and_a_failed_point_are_told(swept: list[Ended]) -> None:
+    failed = replace(swept[0], status="failed", result=None, error="its worker died")
+    refused = replace(swept[1], status="refused", result=None, error="EOPNOTSUPP")
+    page = sweep_page([failed, refused, *swept[2:]], [])
+    top, below = page.split("<h2>", maxsplit=1)
+    assert "its worker died" in top
+    assert "EOPNOTSUPP" in below
 
 
 def test_a_failed_check_and_a_mismatch_are_told_at_the_top() -> None:
@@ -208,14 +272,21 @@ def test_a_page_does_not_grow_with_the_run() -> None:
     # The most a page can have: every interval, every point of the distribution.
     bios = 1_000_000
     rng = np.random.default_rng(1)
-    observed = Observed(LatencyProfile(), OverTime())
+    slots = SlotUse(200)
+    observed = Observed(LatencyProfile(), OverTime(), slots)
     scenario = load_scenario("keyslot-contention", sets=SMALL)
     result = run(scenario)
+    many = keys(250)
+    for number in range(200_000):
+        when = number * 5_000
+        slots.programmed(number * 7 % 200, many[number * 11 % 250], number, when, when)
+        slots.arrived((when, number, 0, 0, 4096, number % 3_000, 0, 0))
     for first in range(0, bios, 100_000):
         total = rng.integers(1_000, 10_000_000, 100_000)
         done = 10_000_000 + 1_000 * np.arange(first, first + 100_000)
         observed.latencies.add(records(done, total, rng.integers(0, 2, 100_000)))
         observed.over_time.add(records(done, total, rng.integers(0, 2, 100_000)))
+        slots.completed(records(done, total, rng.integers(0, 2, 100_000)))
     assert len(run_page(scenario, result, observed)) < 3_000_000
 
 
@@ -327,6 +398,7 @@ def test_a_linear_axis_has_a_few_round_ticks_around_its_values(low: float, most:
 _LOOK = """<script>
 const wrong = [];
 addEventListener("error", (event) => wrong.push("error: " + event.message));
+for (const kind of ["error", "warn"]) console[kind] = (...words) => wrong.push(`console.${kind}: ${words}`);
 addEventListener("load", () => {
   if (innerWidth !== WIDTH) wrong.push("the window is " + innerWidth + " wide");
   const wide = document.documentElement.scrollWidth;
@@ -348,6 +420,7 @@ addEventListener("load", () => {
       }
     });
   }
+  for (const one of performance.getEntriesByType("resource")) wrong.push("loaded: " + one.name);
   const head = document.querySelectorAll("table.sorts thead button");
   if (!head.length) wrong.push("no table sorts");
   for (const button of head) button.click();
@@ -360,7 +433,7 @@ addEventListener("load", () => {
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("kind", ["run", "compare"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_cut_off_or_overlaps_in_a_browser(
     both_pages: dict[str, str], kind: str, width: int, tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ DONE, CHECK_FAILED, POINTS_FAILED = 0, 1, 3
     help="Pool over KEY too; repeats, traces and volumes always are.",
 )
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
+@click.option("--html", "html_file", metavar="FILE|-", help="Write a page with figures.")
 @click.option("--quiet", "-q", is_flag=True, help="No table and no progress.")
 def sweep_command(
     scenario: str,
@@ -47,6 +48,7 @@ def sweep_command(
     loss: str,
     pool: tuple[str, ...],
     sets: tuple[str, ...],
+    html_file: str | None,
     quiet: bool,
 ) -> int:
     """Run SCENARIO at every combination of what is varied, with REPEAT seeds each.
@@ -58,7 +60,7 @@ def sweep_command(
 
     from scenarios.compare import parse_vary
     from scenarios.report.console import new_console
-    from scenarios.report.files import write_text
+    from scenarios.report.files import STDOUT, check_targets, write_text
     from scenarios.report.progress import new_progress
     from scenarios.report.sweep import merged_csv, print_sweep, results_csv, results_json
     from scenarios.sweeps.merged import merged, pooled_keys
@@ -66,6 +68,7 @@ def sweep_command(
 
     allowed = _share(loss)
     over = pooled_keys(pool)
+    check_targets(html_file)
     points = plan(scenario, parse_vary(vary), sets=sets, repeat=repeat)
     with new_progress(quiet=quiet) as bar:
         task = bar.add_task("points", total=len(points))
@@ -77,7 +80,11 @@ def sweep_command(
     write_text(str(Path(folder) / "results.csv"), results_csv(ended))
     if together:
         write_text(str(Path(folder) / "merged.csv"), merged_csv(together))
-    if not quiet:
+    if html_file is not None:
+        from scenarios.report.html_sweep import sweep_page
+
+        write_text(html_file, sweep_page(ended, found))
+    if not quiet and html_file != STDOUT:
         print_sweep(new_console(), ended, found, together)
     return _status(ended)
 

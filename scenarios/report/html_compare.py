@@ -16,8 +16,8 @@ from scenarios.result import STAGES, RunResult
 Ran = tuple[str, RunResult]
 
 # Colours that stay apart for colour-blind readers and in print (Okabe and Ito); then the same again, dashed.
-_COLOURS: Final = ("var(--read)", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "var(--other)")
-_DASHES: Final = ("", "6 3", "2 3", "8 3 2 3")
+COLOURS: Final = ("var(--read)", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "var(--other)")
+DASHES: Final = ("", "6 3", "2 3", "8 3 2 3")
 _PERCENTAGES: Final = (50.0, 99.0, 99.9, 99.99)
 
 
@@ -100,8 +100,8 @@ def _latency_figure(ran: Sequence[Ran]) -> str:
     for number, (name, result) in enumerate(ran):
         percentiles = sorted(result.directions["all"].lat_ns.percentile.items())
         points = [(percentage, float(ns)) for percentage, ns in percentiles]
-        dashes = _DASHES[number // len(_COLOURS) % len(_DASHES)]
-        lines.append(Line(name=name, colour=_COLOURS[number % len(_COLOURS)], points=points, dashes=dashes))
+        dashes = DASHES[number // len(COLOURS) % len(DASHES)]
+        lines.append(Line(name=name, colour=COLOURS[number % len(COLOURS)], points=points, dashes=dashes))
     times = [ns for line in lines for _, ns in line.points]
     if not times:
         return ""

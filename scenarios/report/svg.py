@@ -24,12 +24,19 @@ _SHADES: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of a chart; a point that is not a number leaves a gap."""
+    """One line of a chart; a point that is not a number leaves a gap.
+
+    Attributes:
+        halfwidths: half of each point's interval, drawn as a whisker.
+        marks: points that stand out.
+    """
 
     name: str
     colour: str
     points: Sequence[tuple[float, float]]
     dashes: str = ""
+    halfwidths: Sequence[float] = ()
+    marks: Sequence[tuple[float, float]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +82,21 @@ def line_chart(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> str:
             f'<path class="line" d="{path}" style="stroke:{line.colour}"{dashes}>'
             f"<title>{escape(line.name)}</title></path>"
         )
+        if line.halfwidths:
+            body.append(_upright_whiskers(x, y, line))
+        for at, value in line.marks:
+            place = f'cx="{_x(x, at):.1f}" cy="{_y(y, value):.1f}"'
+            body.append(f'<circle {place} r="5" style="fill:{line.colour}"/>')
     return _svg(title, _HEIGHT, body)
+
+
+def _upright_whiskers(x: Axis, y: Axis, line: Line) -> str:
+    path = "".join(
+        f"M{_x(x, at) - 3:.1f} {_y(y, value + half):.1f}h6m-3 0V{_y(y, value - half):.1f}m-3 0h6"
+        for (at, value), half in zip(line.points, line.halfwidths, strict=True)
+        if half
+    )
+    return f'<path class="line" d="{path}" style="stroke:{line.colour}"/>'
 
 
 def bar_chart(title: str, axis: Axis, bars: Sequence[Bar]) -> str:

@@ -125,15 +125,16 @@ def print_sweep(
         done = [one for one in ended if one.status == "done"]
         console.print(Text(f"{len(done)} of {len(ended)} points are done.", style="bold"))
         for knee in knees:
-            console.print(Text(_knee_sentence(knee)))
+            console.print(Text(knee_sentence(knee)))
         _print_table(console, done)
         _print_merged(console, merged)
-        for reason in _reasons(ended):
+        for reason in reasons(ended):
             console.print(Text(reason))
 
 
-def _knee_sentence(knee: Knee) -> str:
-    where = f"{_labels(knee.labels)}: " if knee.labels else ""
+def knee_sentence(knee: Knee) -> str:
+    """What a knee says."""
+    where = f"{setting(knee.labels)}: " if knee.labels else ""
     if knee.keyslots == knee.most:
         best = _value(knee.metric, knee.value_at_most)
         cost = f"more than {knee.loss:.0%} in {knee.metric} against {knee.most} ({best})"
@@ -199,13 +200,15 @@ def _mean(figures: Sequence[Mapping[str, float | None]], name: str) -> float:
     return fmean(one[name] or 0.0 for one in figures)
 
 
-def _reasons(ended: Sequence[Ended]) -> Iterator[str]:
+def reasons(ended: Sequence[Ended]) -> Iterator[str]:
+    """What is not done, and why."""
     for one in ended:
         if one.status == "refused":
-            yield f"{_labels(one.point.labels)} is refused: {one.error}"
+            yield f"{setting(one.point.labels)} is refused: {one.error}"
         elif one.status == "failed":
-            yield f"{_labels(one.point.labels)}, seed {one.point.seed}, FAILED: {one.error}"
+            yield f"{setting(one.point.labels)}, seed {one.point.seed}, FAILED: {one.error}"
 
 
-def _labels(labels: Mapping[str, str]) -> str:
-    return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in labels.items()) or "as it is"
+def setting(varied: Mapping[str, str]) -> str:
+    """What was varied, in words."""
+    return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in varied.items()) or "as it is"

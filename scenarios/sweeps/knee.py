@@ -48,14 +48,14 @@ class Knee:
 
 def varies_keyslots(labels: Iterable[str]) -> bool:
     """Whether the number of keyslots is among the varied keys."""
-    return any(_is_keyslots(key) for key in labels)
+    return any(is_keyslots(key) for key in labels)
 
 
 def knees(points: Iterable[Measured], loss: float) -> list[Knee]:
     """Two knees, of throughput and of latency, for each combination of what else was varied."""
     groups: dict[tuple[tuple[str, str], ...], dict[int, list[Measured]]] = {}
     for point in points:
-        others = tuple((key, value) for key, value in point.labels.items() if not _is_keyslots(key))
+        others = tuple((key, value) for key, value in point.labels.items() if not is_keyslots(key))
         groups.setdefault(others, {}).setdefault(point.keyslots, []).append(point)
     return [
         knee
@@ -97,5 +97,6 @@ def _is_good(metric: str, value: float, best: float, loss: float) -> bool:
     return value >= (1 - loss) * best if metric == "throughput" else value <= (1 + loss) * best
 
 
-def _is_keyslots(key: str) -> bool:
+def is_keyslots(key: str) -> bool:
+    """Whether a varied key is the number of keyslots."""
     return SHORTCUTS.get(key, key) == _KEYSLOTS

@@ -1,0 +1,114 @@
+"""The keyslot map and the reuse curve of a run's page, against slow and literal twins."""
+
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blkcrypto.block.key import BlkCryptoKey
+from hwmodel.observer import Observers
+from scenarios.load import load_scenario
+from scenarios.records import COLUMN, Records
+from scenarios.run import run
+from scenarios.slotuse import MOST_SLOTS, SlotUse
+from tests.machines import keys
+
+KEYS = keys(6)
+# (slot, key number or -1 for an eviction, ns since the change before), in the order of time.
+CHANGES = st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 5), st.integers(1, 400_000)), max_size=40)
+
+
+class Log(SlotUse):
+    """Also notes every change as it came."""
+
+    def __init__(self, slots: int) -> None:
+        super().__init__(slots)
+        self.changes: list[tuple[int, int, BlkCryptoKey | None]] = []
+
+    def programmed(self, slot: int, key: BlkCryptoKey, row: int, begin: int, end: int) -> None:
+        super().programmed(slot, key, row, begin, end)
+        self.changes.append((end, slot, key))
+
+
+def finished(done_ns: int) -> Records:
+    made = np.zeros((1, len(COLUMN)), dtype=np.int64)
+    made[0, COLUMN["done_ns"]] = done_ns
+    return made
+
+
+def held_at(changes: list[tuple[int, int, BlkCryptoKey | None]], slot: int, when: int) -> BlkCryptoKey | None:
+    """What ``slot`` held at ``when``: the last change up to then."""
+    return next((key for at, where, key in reversed(changes) if where == slot and at <= when), None)
+
+
+@given(changes=CHANGES, more=st.integers(1, 1_000_000))
+def test_each_interval_shows_the_key_that_was_there_when_it_began(
+    changes: list[tuple[int, int, int]], more: int
+) -> None:
+    use, now = SlotUse(4), 0
+    log: list[tuple[int, int, BlkCryptoKey | None]] = []
+    for slot, number, after in changes:
+        now += after
+        if number < 0:
+            use.emptied(slot, now)
+        else:
+            use.programmed(slot, KEYS[number], 0, now - 1, now)
+        log.append((now, slot, KEYS[number] if number >= 0 else None))
+    use.completed(finished(now + more))
+    seen = use.slot_map()
+    for slot, row in enumerate(seen.keys):
+        for column, key in enumerate(row):
+            assert key is held_at(log, slot, column * seen.interval_ns)
+    assert len(seen.keys[0]) == -(-(now + more) // seen.interval_ns) <= 256
+
+
+def test_programs_and_waits_of_a_run_are_all_in_its_map() -> None:
+    scenario = load_scenario("tag-starvation", sets=["ios=3000", "run.warmup=0"])
+    use = Log(4)
+    result = run(scenario, observer=Observers(use))
+    seen = use.slot_map()
+    assert int(seen.programs.sum()) == result.keyslots.programs == len(use.changes)
+    lengths = np.full(len(seen.lock_waiting), seen.interval_ns)
+    lengths[-1] = seen.end_ns - seen.interval_ns * (len(lengths) - 1)
+    stages = result.directions["all"].stage_ns
+    assert float((seen.lock_waiting * lengths).sum()) == pytest.approx(stages["keyslot_lock"])
+    assert float((seen.idle_waiting * lengths).sum()) == pytest.approx(stages["keyslot_idle"])
+    for slot, row in enumerate(seen.keys):
+        assert all(
+            key is held_at(use.changes, slot, column * seen.interval_ns) for column, key in enumerate(row)
+        )
+
+
+@given(used=st.lists(st.integers(0, 9), min_size=1, max_size=200))
+def test_reuse_is_the_hit_ratio_of_an_lru_table_of_each_size(used: list[int]) -> None:
+    use = SlotUse(4)
+    for number, key in enumerate(used):
+        use.arrived((0, number, 0, 0, 4096, key, 0, 0))
+    shares = use.reuse()
+    for slots in (1, 2, 5, 64):
+        table: OrderedDict[int, None] = OrderedDict()
+        hits = 0
+        for key in used:
+            hits += key in table
+            table[key] = None
+            table.move_to_end(key)
+            if len(table) > slots:
+                table.popitem(last=False)
+        assert shares[slots - 1] == hits / len(used)
+
+
+def test_plain_bios_use_no_key() -> None:
+    use = SlotUse(4)
+    use.arrived((0, 0, 0, 0, 4096, -1, -1, 0))
+    assert len(use.reuse()) == 0
+
+
+def test_of_very_many_slots_the_first_are_shown() -> None:
+    use = SlotUse(10 * MOST_SLOTS)
+    use.programmed(MOST_SLOTS, KEYS[0], 0, 0, 10)
+    use.programmed(MOST_SLOTS - 1, KEYS[1], 0, 0, 10)
+    use.completed(finished(5000))
+    rows = use.slot_map().keys
+    assert [slot for slot, row in enumerate(rows) if any(row)] == [MOST_SLOTS - 1]
