@@ -71,7 +71,7 @@ def measured(ended: Sequence[Ended]) -> list[Measured]:
     return [
         Measured(
             labels=labels,
-            keyslots=int(values["keyslots"] or 0),
+            keyslots=int(values["keyslot_count"] or 0),
             iops=values["iops"] or 0.0,
             latency_ns=values["lat_mean_ns"] or 0.0,
         )

@@ -55,6 +55,7 @@ KINDS = {
     "merging": ("merging", FEW),
     "splitting": ("merging", FEW, "block.max_request_bytes=4k"),
     "starving": ("tag-starvation", FEW, "run.warmup=0"),
+    "write cache": ("keyslot-contention", FEW, "device.media.cache_bytes=1M"),
     "reset": ("controller-reset", FEW),
     "programs on the CPU": ("keyslot-contention", FEW, "device.keyslots.program_on_cpu=true"),
     "short DUNs": ("keyslot-contention", FEW, "design=fscrypt-iv-ino-lblk-32"),

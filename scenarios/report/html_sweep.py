@@ -54,7 +54,7 @@ class _Combination:
     @property
     def keyslots(self) -> int:
         """How many there were."""
-        return int(self._values("keyslots")[0])
+        return int(self._values("keyslot_count")[0])
 
     @property
     def others(self) -> dict[str, str]:

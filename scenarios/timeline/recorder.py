@@ -80,6 +80,7 @@ class Timeline(Observer):
         self._now = 0
         self._seen = 0
         self._began = self._ended = False
+        self._knows_units = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -135,6 +136,7 @@ class Timeline(Observer):
 
     def served(self, unit: int, row: int, begin: int, end: int) -> None:
         """A media unit works for a bio."""
+        self._knows_units = True
         self._span(row, Group.MEDIA, None if unit < 0 else unit, begin, end, f"bio {row}")
 
     def locked(self, begin: int, begun: int, end: int, row: int) -> None:
@@ -229,6 +231,8 @@ class Timeline(Observer):
             elif stage == "transfer":
                 group = Group.ENGINE_WRITE if op == ReqOp.WRITE else Group.ENGINE_READ
                 spans.append((group, None, begin, end, f"bio {number}", ()))
+            elif stage == "media" and not self._knows_units:
+                spans.append((Group.MEDIA_LANE, None, begin, end, f"bio {number}", ()))
         whole_bio = Slice(
             group=Group.BIO,
             begin=arrived,

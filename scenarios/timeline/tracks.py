@@ -27,6 +27,7 @@ class Group(IntEnum):
     ENGINE_READ = 8
     ENGINE_WRITE = 9
     MEDIA = 10
+    MEDIA_LANE = 11  # where nobody says which unit it is
 
 
 class _Look(NamedTuple):
@@ -48,6 +49,7 @@ _LOOKS: Final = {
     Group.ENGINE_READ: _Look(6, "link and engine", "reads {}", 0),
     Group.ENGINE_WRITE: _Look(6, "link and engine", "writes {}", 100_000),
     Group.MEDIA: _Look(7, "media", "unit {}", 0),
+    Group.MEDIA_LANE: _Look(7, "media", "request {}", 100_000),
 }
 _COUNTERS: Final = 8
 
