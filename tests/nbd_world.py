@@ -45,13 +45,24 @@ def served(
     listening, _ = listen("127.0.0.1:0")
     address = listening.getsockname()[:2]
     server = Server(exported, listening, capture=recording)
-    thread = threading.Thread(target=server.run)
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            server.run()
+        except BaseException as error:  # a thread's errors are nobody's
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
     thread.start()
     try:
         yield World(exported, server, address)
     finally:
-        server.stop()
+        if not failed:
+            server.stop()
         thread.join()
         device.close()
         if recording is not None:
             recording.__exit__(None, None, None)
+        if failed:
+            raise failed[0]

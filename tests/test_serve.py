@@ -15,6 +15,7 @@ from blkcrypto.block.key import KeyType
 from scenarios.build import build
 from scenarios.designs import DESIGNS
 from scenarios.schema import Scenario
+from scenarios.serve import connection
 from scenarios.serve.device import EncryptedDevice
 from scenarios.serve.server import listen
 from scenarios.traces.reader import open_trace
@@ -463,3 +464,10 @@ def test_clients_of_several_connections_see_one_device(world: World) -> None:
         writer.write(4096, b"m" * 4096)
         assert reader.read(4096, 4096) == b"m" * 4096
         assert isinstance(writer, NbdClient)
+
+
+def test_a_client_that_says_nothing_is_hung_up_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HANDSHAKE_S", 0.1)
+    with socket.create_connection(world.address, timeout=30) as silent:
+        assert silent.recv(18) == b"NBDMAGICIHAVEOPT\x00\x03"
+        assert silent.recv(1) == b""
