@@ -84,7 +84,7 @@ class BackingDevice:
         self.drive = drive
         self.kernel = Kernel(era, page_bytes=page_bytes)
         self._loop = RunLoop(drive.work)
-        self._watch = watch
+        self.watch = watch
         if has_fallback:
             # Its only use of randomness is the key that fills an evicted slot.
             Fallback(self.kernel, self._loop, np.random.default_rng(0))
@@ -122,7 +122,7 @@ class BackingDevice:
                 bio = Bio(self._bdev, each.op, each.sector, each.vecs, end_io=ended)
                 if each.ctx is not None:
                     yield from bio.set_ctx(task, self.kernel.ctx_pool, each.ctx.key, each.ctx.dun)
-                self._watch(bio)
+                self.watch(bio)
                 yield from blk_crypto_submit_bio(self.kernel, task, bio)
 
     def config_supported(self, config: CryptoConfig) -> bool:

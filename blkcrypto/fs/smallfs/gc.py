@@ -35,13 +35,11 @@ def collect(mount: Mount, blocks: range) -> int:
     lblks, places = [lblk for _, lblk in owners], range(0, len(live) * size, size)
     bios = BioBuilder(mount.fs)
     mount.device.submit(bios.moving(Transfer(ReqOp.READ, lblks, live, data, places)))
-    moved: list[int] = []
+    moved = _allocated(disk, owners, avoid=blocks)
     try:
-        _allocate(disk, owners, blocks, moved)
         mount.device.submit(bios.moving(Transfer(ReqOp.WRITE, lblks, moved, data, places)))
     except BlkCryptoError:
-        for block in moved:
-            disk.free(block)
+        _free(disk, moved)
         raise
     for old, new, (ino, lblk) in zip(live, moved, owners, strict=True):
         disk.inodes[ino].blocks[lblk] = new
@@ -49,9 +47,23 @@ def collect(mount: Mount, blocks: range) -> int:
     return len(live)
 
 
-def _allocate(disk: Disk, owners: list[tuple[int, int]], avoid: range, moved: list[int]) -> None:
-    """Append a block for each of ``owners`` to ``moved``, none of those to be freed."""
-    for ino, lblk in owners:
-        moved.append(disk.allocate(ino, lblk))
-        if moved[-1] in avoid:
-            raise NoSpace("no block is free outside the stretch to be freed")
+def _allocated(disk: Disk, owners: list[tuple[int, int]], avoid: range) -> list[int]:
+    """A block for each of ``owners``, none of those to be freed."""
+    taken: list[int] = []
+    set_aside: list[int] = []
+    try:
+        for ino, lblk in owners:
+            while (block := disk.allocate(ino, lblk)) in avoid:
+                set_aside.append(block)
+            taken.append(block)
+    except NoSpace:
+        _free(disk, taken)
+        raise
+    finally:
+        _free(disk, set_aside)
+    return taken
+
+
+def _free(disk: Disk, blocks: list[int]) -> None:
+    for block in blocks:
+        disk.free(block)
