@@ -8,7 +8,7 @@ from blkcrypto.fs.attacker import KeyUse
 from blkcrypto.fs.extents.designs import EXTENT_DESIGNS, ExtentDesign
 from blkcrypto.fs.extents.items import BLOCK_BYTES, EXTENT_DATA, FileExtent
 from blkcrypto.fs.extents.subject import ExtentSubject
-from blkcrypto.fs.smallfs.store import SoftwareStore
+from blkcrypto.fs.store import SoftwareStore
 from tests.fscrypt_world import RAW
 
 DESIGNS = tuple(EXTENT_DESIGNS.values())

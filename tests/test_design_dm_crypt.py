@@ -15,7 +15,6 @@ from blkcrypto.block.init_key import init_key
 from blkcrypto.block.key import CryptoModeNum
 from blkcrypto.fs.keysetup_io.contexts import CRYPT, Ctx, Place, Strictness, objection
 from blkcrypto.fs.keysetup_io.progress import obstacle
-from blkcrypto.fs.smallfs.store import SoftwareStore
 from blkcrypto.fs.stacked.crypt_path import (
     WRITE_PATH,
     CryptFlag,
@@ -28,6 +27,7 @@ from blkcrypto.fs.stacked.crypt_path import (
 from blkcrypto.fs.stacked.designs import DESIGNS
 from blkcrypto.fs.stacked.dmcrypt_device import CryptDevice
 from blkcrypto.fs.stacked.inline_device import DefaultKeyDevice, InlinecryptDevice
+from blkcrypto.fs.store import SoftwareStore
 from tests.fscrypt_world import GOLDEN, needs_golden
 from tests.oracle.design_stacked import dm_sector
 from tests.oracle.slow_xts import xts_unit

@@ -32,7 +32,7 @@ from blkcrypto.fs.inline_data.volume import (
 )
 from blkcrypto.fs.keysetup_io.checker import ContextChecker
 from blkcrypto.fs.keysetup_io.contexts import ALLOC_SKCIPHER, KEY_SEMAPHORE, Ctx, Strictness
-from blkcrypto.fs.smallfs.store import SoftwareStore
+from blkcrypto.fs.store import SoftwareStore
 from tests.fscrypt_world import CLASSIC, EXT4, INO, NONCE, RAW, UUID
 from tests.oracle.design_inline_data import region
 from tests.oracle.fscrypt_files import Subject, contents_unit, inline_key, sw_secret

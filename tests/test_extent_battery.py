@@ -9,7 +9,7 @@ from blkcrypto.fs.battery.trial import STEPS, run_battery
 from blkcrypto.fs.extents.designs import LIGHT, ExtentDesign
 from blkcrypto.fs.extents.file import open_inode
 from blkcrypto.fs.extents.items import InodeItem
-from blkcrypto.fs.smallfs.store import SoftwareStore
+from blkcrypto.fs.store import SoftwareStore
 from tests.extent_world import BLOCK, World, every_design
 from tests.fscrypt_world import RAW
 from tests.oracle.extent_ciphertext import file_on_device

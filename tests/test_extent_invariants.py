@@ -14,7 +14,7 @@ from blkcrypto.fs.extents.errors import CloneMismatch
 from blkcrypto.fs.extents.subject import policy_for
 from blkcrypto.fs.extents.volume import Volume
 from blkcrypto.fs.fscrypt.key_args import AddKeyArg
-from blkcrypto.fs.smallfs.store import SoftwareStore
+from blkcrypto.fs.store import SoftwareStore
 from tests.extent_world import BLOCK, World, blocks, every_design, items_of
 from tests.fscrypt_world import RAW, SHORT_RAW
 from tests.small_world import ANY_IDENTIFIER

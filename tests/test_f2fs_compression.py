@@ -12,7 +12,7 @@ from blkcrypto.fs.fscrypt.filesystem import f2fs_like
 from blkcrypto.fs.fscrypt.keysetup import KeySetup
 from blkcrypto.fs.fscrypt.master_key import MasterKey
 from blkcrypto.fs.fscrypt.policy import PolicyFlags
-from blkcrypto.fs.smallfs.store import SoftwareStore
+from blkcrypto.fs.store import SoftwareStore
 from tests.fscrypt_world import INO, NONCE, RAW, UUID, policy_for
 from tests.oracle.fscrypt_files import Subject, contents_unit
 

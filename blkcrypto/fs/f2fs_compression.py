@@ -19,7 +19,7 @@ from typing import Final
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.fs.fscrypt.contents_bio import crypt_ctx
 from blkcrypto.fs.fscrypt.keysetup import KeySetup
-from blkcrypto.fs.smallfs.store import BlockStore
+from blkcrypto.fs.store import BlockStore
 
 BLOCK_BYTES: Final = 4096
 CLUSTER_BLOCKS: Final = 4

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from blkcrypto.block.crypt_ctx import BioCryptCtx
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.op import ReqOp
-from blkcrypto.fs.smallfs.store import SoftwareStore
+from blkcrypto.fs.store import SoftwareStore
 
 _LIMB = (1 << 64) - 1
 _NO_KEY = -1

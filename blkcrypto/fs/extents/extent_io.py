@@ -21,7 +21,7 @@ from blkcrypto.fs.extents.incore import Incore
 from blkcrypto.fs.extents.items import BLOCK_BYTES, COMPRESS_NONE, Extent, FileExtent
 from blkcrypto.fs.extents.keys import ExtentInfo, ExtentKeys, dun_at
 from blkcrypto.fs.fscrypt.filesystem import FileSystem
-from blkcrypto.fs.smallfs.store import BlockStore
+from blkcrypto.fs.store import BlockStore
 
 # No bounce bio is larger, so larger bios would fail on a checksummed filesystem.
 _BIO_BLOCKS: Final = sums.MAX_SEGMENTS

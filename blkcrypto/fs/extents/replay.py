@@ -21,7 +21,7 @@ from blkcrypto.fs.extents.volume import Volume
 from blkcrypto.fs.fscrypt.key_args import AddKeyArg, KeySpecifier, KeySpecType
 from blkcrypto.fs.fscrypt.keysetup import BLK_CRYPTO_KEY_BYTES, INODE_INFO_BYTES
 from blkcrypto.fs.fscrypt.policy import IDENTIFIER_BYTES
-from blkcrypto.fs.smallfs.store import SoftwareStore
+from blkcrypto.fs.store import SoftwareStore
 
 Ints = npt.NDArray[np.int64]
 _EXTENT_BITS: Final = 40

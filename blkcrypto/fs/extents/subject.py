@@ -19,7 +19,7 @@ from blkcrypto.fs.fscrypt.key_args import AddKeyArg, KeySpecifier, KeySpecType
 from blkcrypto.fs.fscrypt.master_key import MasterKey
 from blkcrypto.fs.fscrypt.modes import ModeNum
 from blkcrypto.fs.fscrypt.policy import IDENTIFIER_BYTES, Policy, PolicyFlags
-from blkcrypto.fs.smallfs.store import SoftwareStore
+from blkcrypto.fs.store import SoftwareStore
 
 _DIRECTORY = "d"
 

@@ -33,7 +33,7 @@ from blkcrypto.fs.fscrypt.key_entry import MasterKeyEntry, RemovalFlags
 from blkcrypto.fs.fscrypt.keysetup import BLK_CRYPTO_KEY_BYTES, INODE_INFO_BYTES
 from blkcrypto.fs.fscrypt.names import NameCipher
 from blkcrypto.fs.fscrypt.policy import Policy, parse_context
-from blkcrypto.fs.smallfs.store import BlockStore
+from blkcrypto.fs.store import BlockStore
 
 
 class Volume:

@@ -39,7 +39,7 @@ from blkcrypto.fs.inline_data.volume import (
 )
 from blkcrypto.fs.keysetup_io.checker import ContextChecker
 from blkcrypto.fs.keysetup_io.contexts import Ctx
-from blkcrypto.fs.smallfs.store import BlockStore
+from blkcrypto.fs.store import BlockStore
 
 # The caller's data unit number for a region: there is one unit, so its first.
 _REGION_DUN: Final = 0

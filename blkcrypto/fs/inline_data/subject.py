@@ -27,7 +27,7 @@ from blkcrypto.fs.inline_data.volume import (
 )
 from blkcrypto.fs.keysetup_io.checker import ContextChecker
 from blkcrypto.fs.keysetup_io.contexts import Strictness
-from blkcrypto.fs.smallfs.store import SoftwareStore
+from blkcrypto.fs.store import SoftwareStore
 
 _UUID: Final = bytes(range(16))
 _FIRST_INO: Final = 12

@@ -14,9 +14,9 @@ from blkcrypto.fs.fscrypt.filesystem import ext4_like
 from blkcrypto.fs.fscrypt.keysetup import KeySetup
 from blkcrypto.fs.fscrypt.master_key import MasterKey
 from blkcrypto.fs.fscrypt.policy import NONCE_BYTES, Policy
-from blkcrypto.fs.smallfs.store import SoftwareStore
 from blkcrypto.fs.stacked.dmcrypt_device import CryptDevice, KeyWiped
 from blkcrypto.fs.stacked.inline_device import DefaultKeyDevice, InlinecryptDevice
+from blkcrypto.fs.store import SoftwareStore
 
 UNIT_BYTES: Final = 4096
 _SECTORS: Final = UNIT_BYTES // SECTOR_BYTES
