@@ -33,8 +33,9 @@ from hwmodel.quiesce import Quiesce
 from hwmodel.request import READ, RECORD_WIDTH, STAGE_FIELDS, WRITE, Request, Then
 from hwmodel.software import SoftwareCrypto
 from hwmodel.staging import PAGE_BYTES, Staging
-from hwmodel.writecache import IsFua, Medium
-from hwmodel.writecache import medium as new_medium
+from hwmodel.storage import Storage
+from hwmodel.storage import storage as new_storage
+from hwmodel.writecache import IsFua
 
 Where = Literal["inline", "fallback", "fs-layer"]
 SchedulerName = Literal["none", "mq-deadline"]
@@ -61,7 +62,7 @@ class Machine:
         plane: what moves the bytes; None for timing only.
         faults: what goes wrong, and when; ``fault_rng`` draws what is left to chance.
         is_fua: which rows are FUA writes; None for none.
-        medium: takes the place of the device's own.
+        storage: takes the place of the device's own.
 
     Attributes:
         injector: makes the faults; None when nothing goes wrong.
@@ -91,7 +92,7 @@ class Machine:
         faults: FaultPlan | None = None,
         fault_rng: np.random.Generator | None = None,
         is_fua: IsFua | None = None,
-        medium: Medium | None = None,
+        storage: Storage | None = None,
     ) -> None:
         self.clock = Clock()
         self.cpus = self._cpus_type(self.clock, device.host.cpus.value)
@@ -109,7 +110,7 @@ class Machine:
         self._max_in_flight = max_in_flight
         self._helpers = 0  # parts of split bios and carriers of merged ones, now
         self._room: list[None] | None = None
-        self._media = medium if medium is not None else new_medium(device.media, rng, is_fua)
+        self._media = storage if storage is not None else new_storage(device.media, rng, is_fua)
         self._path = data_path(device.controller, device.engine)
         self._submit_cost_ns = device.host.submit_ns.value
         self._unit_bytes = unit_bytes

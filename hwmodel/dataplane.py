@@ -23,12 +23,12 @@ from hwmodel.medium import Medium
 from hwmodel.payload import plaintext
 from hwmodel.powerloss import Content, Survivor, VolatileWrites, summary
 from hwmodel.request import Request
+from hwmodel.unitbatch import Batch, Run
 
 BATCH_BYTES: Final = 8 << 20
 _MISMATCHES_KEPT: Final = 8
 # Versions after each power cut begin at a multiple of this, so that none of a lost write comes back.
 _VERSIONS_PER_BOOT: Final = 1 << 20
-_IV_BYTES: Final = 16  # of AES-256-XTS; every design's DUN fits its lower half
 
 Data = npt.NDArray[np.uint8]
 
@@ -65,16 +65,6 @@ class Verified:
     where: list[int] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Run:
-    unit: int
-    count: int
-    key: BlkCryptoKey | None
-    dun: int
-    write: bool
-    done_ns: int = 0
-
-
 class VerifyingPlane:
     """Bytes for real.
 
@@ -106,7 +96,7 @@ class VerifyingPlane:
         self._cipher_of = cipher_of
         self._ciphers: dict[BlkCryptoKey, UnitCipher] = {}
         self._versions = np.zeros(1 << 12, dtype=np.uint32)
-        self._runs: list[_Run] = []
+        self._runs: list[Run] = []
         self._queued_units = 0
         self._reading: set[int] = set()
         self._writing: set[int] = set()
@@ -146,7 +136,7 @@ class VerifyingPlane:
             self.process()
             self._volatile.flushed(submitted_ns=request.arrived, began_ns=request.mark)
 
-    def _force(self, run: _Run, row: int) -> None:
+    def _force(self, run: Run, row: int) -> None:
         """A FUA write survives from here on."""
         assert self._volatile is not None
         assert self._is_fua is not None
@@ -155,19 +145,19 @@ class VerifyingPlane:
             for unit in range(run.unit, run.unit + run.count):
                 self._volatile.forced(unit)
 
-    def _run(self, request: Request, key: BlkCryptoKey | None) -> _Run:
+    def _run(self, request: Request, key: BlkCryptoKey | None) -> Run:
         first = (request.sector << SECTOR_SHIFT) // self._unit_bytes
         count = request.nbytes // self._unit_bytes
-        return _Run(first, count, key, request.dun, request.op == ReqOp.WRITE, self._now())
+        return Run(first, count, key, request.dun, request.op == ReqOp.WRITE, self._now())
 
-    def _discard(self, run: _Run) -> None:
+    def _discard(self, run: Run) -> None:
         self.medium.discard(run.unit, run.count)
         if self._volatile is not None:
             for unit in range(run.unit, run.unit + run.count):
                 self._torn.pop(unit, None)
                 self._volatile.discarded(unit)
 
-    def _damage_before(self, run: _Run, *, reads: bool) -> None:
+    def _damage_before(self, run: Run, *, reads: bool) -> None:
         """Bring the medium up to date and damage what is due, also what ``run`` is the first to read."""
         self.process()
         if reads:
@@ -181,7 +171,7 @@ class VerifyingPlane:
         if cipher is not None:
             cipher.wipe()
 
-    def _queue(self, run: _Run) -> None:
+    def _queue(self, run: Run) -> None:
         units = range(run.unit, run.unit + run.count)
         clash = not self._writing.isdisjoint(units) or (run.write and not self._reading.isdisjoint(units))
         if clash or self._queued_units * self._unit_bytes >= self._batch_bytes:
@@ -200,10 +190,10 @@ class VerifyingPlane:
         self._read([run for run in runs if not run.write])
         self._corrupt()
 
-    def _write(self, runs: list[_Run]) -> None:
+    def _write(self, runs: list[Run]) -> None:
         if not runs:
             return
-        batch = _Batch(runs)
+        batch = Batch(runs)
         before = self._contents(batch.units) if self._volatile is not None else []
         places = self.medium.allocate(batch.units)
         self._grow_versions(int(places.max()))
@@ -212,7 +202,7 @@ class VerifyingPlane:
         if self._volatile is not None:
             self._remember(batch, before, data, self._versions[places])
 
-    def _store(self, batch: "_Batch", places: npt.NDArray[np.int64]) -> Data:
+    def _store(self, batch: Batch, places: npt.NDArray[np.int64]) -> Data:
         """Make the units' plaintext in their present version, encrypt it and store it; the ciphertext."""
         data = plaintext(self._seed, batch.units, self._versions[places], self._unit_bytes)
         self._crypt(batch, data, encrypt=True)
@@ -232,7 +222,7 @@ class VerifyingPlane:
         return contents
 
     def _remember(
-        self, batch: "_Batch", before: list[Content], data: Data, versions: npt.NDArray[np.uint32]
+        self, batch: Batch, before: list[Content], data: Data, versions: npt.NDArray[np.uint32]
     ) -> None:
         assert self._volatile is not None
         done = batch.per_unit([run.done_ns for run in batch.runs])
@@ -264,9 +254,9 @@ class VerifyingPlane:
         self._first_version += _VERSIONS_PER_BOOT
         return summary(survivors, newest)
 
-    def _half_written(self, run: _Run) -> Iterable[tuple[int, Content, Content]]:
+    def _half_written(self, run: Run) -> Iterable[tuple[int, Content, Content]]:
         """Units of a write in flight: what they hold, and what they would."""
-        batch = _Batch([run])
+        batch = Batch([run])
         before = self._contents(batch.units)
         versions = np.array([max(old.version + 1, self._first_version) for old in before], dtype=np.uint32)
         data = plaintext(self._seed, batch.units, versions, self._unit_bytes)
@@ -291,11 +281,11 @@ class VerifyingPlane:
                 self._torn[survivor.unit] = survivor.versions
         return list(zip(survivors, before, strict=True))
 
-    def _read(self, runs: list[_Run]) -> None:
+    def _read(self, runs: list[Run]) -> None:
         if not runs:
             return
         self._lay_out(runs)
-        batch = _Batch(runs)
+        batch = Batch(runs)
         places = self.medium.places(batch.units)
         data = self.medium.load(places)
         self._crypt(batch, data, encrypt=False)
@@ -324,7 +314,7 @@ class VerifyingPlane:
                         at = slice(sector * size, (sector + 1) * size)
                         expected[row, at] = whole[0, at]
 
-    def _lay_out(self, runs: list[_Run]) -> None:
+    def _lay_out(self, runs: list[Run]) -> None:
         """Give units that are read before anything wrote them their version 0."""
         missing = []
         seen: set[int] = set()
@@ -333,17 +323,17 @@ class VerifyingPlane:
                 unit = run.unit + offset
                 if unit not in self.medium and unit not in seen:
                     seen.add(unit)
-                    missing.append(_Run(unit, 1, run.key, run.dun + offset, write=True))
+                    missing.append(Run(unit, 1, run.key, run.dun + offset, write=True))
         if not missing:
             return
-        batch = _Batch(missing)
+        batch = Batch(missing)
         places = self.medium.allocate(batch.units)
         self._grow_versions(int(places.max()))
         self._versions[places] = 0
         self._store(batch, places)
         self.verified.laid_out_bytes += len(places) * self._unit_bytes
 
-    def _crypt(self, batch: "_Batch", data: Data, *, encrypt: bool) -> None:
+    def _crypt(self, batch: Batch, data: Data, *, encrypt: bool) -> None:
         """``data`` in place, one cipher call per key."""
         at = 0
         for key, count in batch.by_key:
@@ -377,26 +367,3 @@ class VerifyingPlane:
             else:
                 waiting.append(corruption)
         self._corruptions = waiting
-
-
-class _Batch:
-    """Every unit of some runs, sorted by key: device unit numbers, IVs, and units per key."""
-
-    __slots__ = ("_counts", "by_key", "ivs", "runs", "units")
-
-    def __init__(self, runs: list[_Run]) -> None:
-        groups: dict[BlkCryptoKey | None, list[_Run]] = {}
-        for run in runs:
-            groups.setdefault(run.key, []).append(run)
-        self.by_key = [(key, sum(run.count for run in group)) for key, group in groups.items()]
-        ordered = self.runs = [run for group in groups.values() for run in group]
-        counts = self._counts = np.array([run.count for run in ordered], dtype=np.int64)
-        within = np.arange(counts.sum(), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
-        self.units = np.repeat(np.array([run.unit for run in ordered], dtype=np.int64), counts) + within
-        first_duns = np.array([run.dun & (1 << 64) - 1 for run in ordered], dtype="<u8")
-        self.ivs = np.zeros((len(within), _IV_BYTES), dtype=np.uint8)
-        self.ivs[:, :8] = (np.repeat(first_duns, counts) + within.astype("<u8"))[:, None].view(np.uint8)
-
-    def per_unit(self, values: list[int]) -> npt.NDArray[np.int64]:
-        """One value per run -> one per unit."""
-        return np.repeat(np.array(values, dtype=np.int64), self._counts)

@@ -9,26 +9,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-# splitmix64 (Steele, Lea, Flood 2014): odd multipliers and shifts that mix every input bit into every word.
-_GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
-_MIX1: Final = np.uint64(0xBF58476D1CE4E5B9)
-_MIX2: Final = np.uint64(0x94D049BB133111EB)
+from blkcrypto.base.mix import mix64
 
-
-def _mix(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    words ^= words >> np.uint64(30)
-    words *= _MIX1
-    words ^= words >> np.uint64(27)
-    words *= _MIX2
-    words ^= words >> np.uint64(31)
-    return words
+_GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's increment
 
 
 def plaintext(
     seed: int, units: npt.NDArray[np.int64], versions: npt.NDArray[np.uint32], unit_bytes: int
 ) -> npt.NDArray[np.uint8]:
     """``uint8[n, unit_bytes]`` for ``n`` units, each in its version."""
-    start = _mix(units.astype(np.uint64) * _GAMMA + np.uint64(seed & (1 << 64) - 1))
-    start = _mix(start + versions.astype(np.uint64) * _GAMMA)
+    start = mix64(units.astype(np.uint64) * _GAMMA + np.uint64(seed & (1 << 64) - 1))
+    start = mix64(start + versions.astype(np.uint64) * _GAMMA)
     counter = np.arange(1, unit_bytes // 8 + 1, dtype=np.uint64) * _GAMMA
-    return _mix(start[:, None] + counter).astype("<u8", copy=False).view(np.uint8)
+    return mix64(start[:, None] + counter).astype("<u8", copy=False).view(np.uint8)

@@ -11,42 +11,18 @@ Source: Documentation/block/writeback_cache_control.rst.
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Protocol
 
 import numpy as np
 
 from blkcrypto.block.op import ReqOp
 from hwmodel.background import Background, InOrder, Yielding
 from hwmodel.device import Media as MediaFacts
-from hwmodel.media import Media
 from hwmodel.request import WRITE, Request
 
 _FLUSH = int(ReqOp.FLUSH)
 
 IsFua = Callable[[int], bool]
 """Whether the bio of a row is a FUA write."""
-
-
-class Medium(Protocol):
-    """What a controller needs of its storage: a time for every request, and what faults do to it."""
-
-    def serve(self, request: Request, now: int) -> int:
-        """Reserve what ``request`` needs; when it is done.  Sets its ``device_queue`` and ``media``."""
-
-    def reset(self, now: int) -> None:
-        """Give up what is served."""
-
-    def power_off(self, now: int) -> None:
-        """After a boot all is idle."""
-
-    def slow_down(self, percent: int) -> None:
-        """From here on take ``percent`` of the normal time."""
-
-
-def medium(facts: MediaFacts, rng: np.random.Generator, is_fua: IsFua | None = None) -> Medium:
-    """The storage that a device's facts describe."""
-    # Without a volatile cache Linux drops FUA: every write is on the flash when it is done.
-    return CachedMedia(facts, rng, is_fua) if facts.cache_bytes.value else Media(facts, rng)
 
 
 class CachedMedia:

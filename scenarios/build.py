@@ -189,7 +189,7 @@ def build(
         faults=scenario.faults,
         fault_rng=stream(seed, "faults"),
         is_fua=is_fua,
-        medium=recorded if observer is None else recorded or _watched_media(device, seed),
+        storage=recorded if observer is None else recorded or _watched_media(device, seed),
     )
     if observer is not None and isinstance(machine, WatchedMachine):
         machine.watch(observer)

@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from blkcrypto.base.mix import mix64
+
 Int64 = npt.NDArray[np.int64]
 
 _ROUNDS: Final = 6
@@ -99,10 +101,4 @@ class PartialPermutation:
 
 def mixed(values: npt.NDArray[np.uint64], key: np.uint64) -> npt.NDArray[np.uint64]:
     """SplitMix64's finaliser of ``values ^ key``: every bit of the input reaches the low bits."""
-    result = values ^ key
-    result ^= result >> np.uint64(30)
-    result *= np.uint64(0xBF58476D1CE4E5B9)
-    result ^= result >> np.uint64(27)
-    result *= np.uint64(0x94D049BB133111EB)
-    result ^= result >> np.uint64(31)
-    return result
+    return mix64(values ^ key)
