@@ -17,8 +17,9 @@ from typing import Final, Protocol
 import numpy as np
 
 from blkcrypto.base.units import SECTOR_SHIFT
+from hwmodel.channels import flash
 from hwmodel.device import Media as MediaFacts
-from hwmodel.media import Media, service_times
+from hwmodel.media import service_times
 from hwmodel.request import Request
 
 OnFlash = Callable[[int, int], None]
@@ -57,8 +58,8 @@ class InOrder:
     """Every unit serves in order of arrival."""
 
     def __init__(self, facts: MediaFacts, rng: np.random.Generator, on_flash: OnFlash) -> None:
-        self._units = Media(facts, rng)
-        self._reading = Media(facts, rng) if facts.programs == "apart" else self._units
+        self._units = flash(facts, rng)
+        self._reading = flash(facts, rng) if facts.programs == "apart" else self._units
         self._on_flash = on_flash
         self.read = self._reading.serve
 

@@ -157,6 +157,8 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     Attributes:
         units: dies or planes that work in parallel.
         stripe_bytes: a request is cut at multiples of this, each piece served by one unit.
+        channels: buses that units share, dealt out to them in turn; 0 for channels that never limit.
+        channel_per_s: rate of one channel; data passes it before a write is served and after a read is.
         read_ns, write_ns: fixed part of serving one piece.
         read_per_s, write_per_s: rate of one unit beyond the fixed part; 0 means no size-dependent part.
         flush_ns, discard_ns: one such command, on one unit.
@@ -184,6 +186,8 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     flush_ns: Figure
     discard_ns: Figure
     capacity_bytes: Figure
+    channels: Figure = Figure(0, "channels never limit")
+    channel_per_s: Figure = Figure(0, "channels never limit")
     cache_bytes: Figure = Figure(0, "no write cache")
     cache_write_ns: Figure = Figure(0, "no write cache")
     programs: Programs = "in-order"
@@ -202,10 +206,13 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             raise ValueError('shape = "empirical" needs read_quantiles, write_quantiles or flush_quantiles')
         if self.programs != "in-order" and not self.cache_bytes.value:
             raise ValueError(f'programs = "{self.programs}" needs a write cache: media.cache')
-        if self.programs in ("yield", "suspend") and self.placement == "any":
+        yields = self.programs in ("yield", "suspend")
+        if yields and self.placement == "any":
             raise ValueError(
                 f'programs = "{self.programs}" needs placement = "striped": a read knows its unit'
             )
+        if self.channels.value and (yields or self.placement == "any"):
+            raise ValueError('channels need placement = "striped", and programs that do not yield to reads')
 
 
 class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

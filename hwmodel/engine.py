@@ -4,13 +4,9 @@ Data streams through the engine on its way, so a request holds the path for its 
 two rates.  The engine's pipeline latency comes on top and holds nothing.  Plain requests bypass the engine.
 """
 
-from blkcrypto.base.units import NS_PER_SECOND
 from hwmodel.device import Controller, Engine
+from hwmodel.media import size_ns
 from hwmodel.request import Request
-
-
-def _ns_for(nbytes: int, per_s: int) -> int:
-    return -(-nbytes * NS_PER_SECOND // per_s) if per_s else 0
 
 
 def _clocked(engine: Engine) -> int:
@@ -32,9 +28,9 @@ class DataPath:
         self.limits = bool(self._link_per_s or self._engine_per_s or self._latency)
 
     def _cost_ns(self, nbytes: int, encrypted: bool) -> int:
-        cost = _ns_for(nbytes, self._link_per_s)
+        cost = size_ns(nbytes, self._link_per_s)
         if encrypted:
-            cost = max(cost, _ns_for(nbytes, self._engine_per_s))
+            cost = max(cost, size_ns(nbytes, self._engine_per_s))
         cost = self._costs[nbytes, encrypted] = cost * self._percent // 100
         return cost
 
@@ -94,10 +90,10 @@ class PooledPath:
         """
         op = request.op
         start = max(now, self._free[op])
-        cost = _ns_for(request.nbytes, self._link_per_s)
+        cost = size_ns(request.nbytes, self._link_per_s)
         if inline:
             mixed = self._free[1 - op] > start
-            cost = max(cost, _ns_for(request.nbytes, self._mixed_per_s[op] if mixed else self._alone_per_s))
+            cost = max(cost, size_ns(request.nbytes, self._mixed_per_s[op] if mixed else self._alone_per_s))
         cost = cost * self._percent // 100
         self._free[op] = start + cost
         if inline:

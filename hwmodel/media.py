@@ -19,7 +19,8 @@ from hwmodel.request import WRITE, Request
 _DRAWS: Final = 8192
 
 
-def _size_ns(nbytes: int, per_s: int) -> int:
+def size_ns(nbytes: int, per_s: int) -> int:
+    """What ``nbytes`` take at a rate, rounded up; 0 at no rate."""
     return -(-nbytes * NS_PER_SECOND // per_s) if per_s else 0
 
 
@@ -55,7 +56,7 @@ class ServiceTimes:
         """Mean service time of one piece."""
         mean = self._means.get((op, nbytes))
         if mean is None:
-            mean = self._fixed[ReqOp(op)] + _size_ns(nbytes, self._rate.get(ReqOp(op), 0))
+            mean = self._fixed[ReqOp(op)] + size_ns(nbytes, self._rate.get(ReqOp(op), 0))
             self._means[op, nbytes] = mean
         return mean
 
@@ -96,7 +97,7 @@ class EmpiricalTimes:
         """Service time of the next piece."""
         known = self._sizes.get((op, nbytes))
         if known is None:
-            known = self._fixed.get(ReqOp(op), 0) + _size_ns(nbytes, self._rate.get(ReqOp(op), 0))
+            known = self._fixed.get(ReqOp(op), 0) + size_ns(nbytes, self._rate.get(ReqOp(op), 0))
             self._sizes[op, nbytes] = known
         draws = self._draws.get(op)
         if draws is None:

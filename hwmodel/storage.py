@@ -4,8 +4,8 @@ from typing import Protocol
 
 import numpy as np
 
+from hwmodel.channels import flash
 from hwmodel.device import Media as MediaFacts
-from hwmodel.media import Media
 from hwmodel.request import Request
 from hwmodel.writecache import CachedMedia, IsFua
 
@@ -37,4 +37,4 @@ def storage(facts: MediaFacts, rng: np.random.Generator, is_fua: IsFua | None = 
         is_fua: which rows are FUA writes; None for none.
     """
     # Without a volatile cache Linux drops FUA: every write is on the flash when it is done.
-    return CachedMedia(facts, rng, is_fua) if facts.cache_bytes.value else Media(facts, rng)
+    return CachedMedia(facts, rng, is_fua) if facts.cache_bytes.value else flash(facts, rng)

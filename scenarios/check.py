@@ -54,6 +54,7 @@ _DEVICE_RANGES: tuple[tuple[str, int, int], ...] = (
     ("controller.tags", 1, 1 << 20),
     ("media.units", 1, 1 << 20),
     ("media.stripe_bytes", 512, 1 << 40),
+    ("media.channels", 0, 1 << 20),
     ("media.capacity_bytes", 1 << 20, 1 << 60),
     ("host.cpus", 1, 4096),
     ("host.cipher_per_s", 1, 1 << 50),
