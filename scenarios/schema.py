@@ -135,7 +135,7 @@ class Design(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         crypt_flags: of ``dm-crypt``'s table, as ``no_read_workqueue+no_write_workqueue``.
         small_files: share of files whose data fits their inode (``inline-data-*``).
         small_file_bytes: size of such data; more than the inode's area holds goes to blocks.
-        inline_user: whose inodes: f2fs-like (3488 bytes of area) or ext4-like (256-byte inodes: 60 bytes).
+        inline_user: whose inodes: f2fs-like (3488 bytes of area) or ext4-like (256-byte inodes: 64 bytes).
         tag_cache_bytes: memory that keeps blocks of tags (``aead-*``).
         commit_bios: writes of one transaction of a checksum tree (``aead-tree-*``).
         cipher_percent: rate of the design's cipher, of AES-256-XTS on the same CPU; 0 for the design's own.

@@ -104,13 +104,18 @@ class SealingCipher:
     Args:
         key: 32 bytes.
         random: draws IVs; None for IV = number, where a key never seals a number twice.
+
+    Attributes:
+        draws_ivs: whether IVs are random.
+        entries: IV and tag by number.
+        refused: units whose tag did not fit.
     """
 
     def __init__(self, key: bytes, random: Callable[[int], bytes] | None) -> None:
         self._gcm = AESGCM(key)
         self._random = random
         self.draws_ivs = random is not None
-        self._entries: dict[int, tuple[bytes, bytes]] = {}
+        self.entries: dict[int, tuple[bytes, bytes]] = {}
         self.refused = 0
 
     def encrypt(self, ivs: U8, src: U8, out: U8 | None = None) -> U8:
@@ -120,14 +125,14 @@ class SealingCipher:
             iv = number.to_bytes(_IV_BYTES, "little") if self._random is None else self._random(_IV_BYTES)
             sealed = self._gcm.encrypt(iv, src[row].tobytes(), _position(number))
             target[row] = np.frombuffer(sealed[:-_TAG_BYTES], dtype=np.uint8)
-            self._entries[number] = (iv, sealed[-_TAG_BYTES:])
+            self.entries[number] = (iv, sealed[-_TAG_BYTES:])
         return target
 
     def decrypt(self, ivs: U8, src: U8, out: U8 | None = None) -> U8:
         """See ``UnitCipher``."""
         target = np.empty_like(src) if out is None else out
         for row, number in enumerate(numbers_of(ivs).tolist()):
-            iv, tag = self._entries[number]
+            iv, tag = self.entries[number]
             try:
                 plain = self._gcm.decrypt(iv, src[row].tobytes() + tag, _position(number))
             except InvalidTag:

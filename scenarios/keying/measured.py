@@ -82,7 +82,7 @@ def attackers_view(scenario: Scenario) -> dict[str, int]:
     chosen = replace(
         scenario,
         workload=replace(scenario.workload, access="random"),
-        layout=Layout(files=4, file_size_bytes=64 << 20),
+        layout=Layout(files=2, file_size_bytes=256 << 10, extent_bytes=64 << 10),
         run=replace(scenario.run, payload="none"),
         design=replace(scenario.design, small_files=0.0, metadata_share=0.0),
         faults=Faults(),
