@@ -1,5 +1,7 @@
 """The battery's subjects beside their oracles: what the device must hold, and what it holds."""
 
+import numpy as np
+
 from blkcrypto.fs.battery import rows
 from blkcrypto.fs.battery.policies import PolicySubject
 from blkcrypto.fs.battery.subject import Place, Subject
@@ -17,6 +19,10 @@ from tests.oracle.fscrypt_files import Subject as Inode
 
 UUID = bytes(range(16))
 SIGNATURE, WRAPPING_KEY = next(iter(rows.TOKEN.items()))
+
+
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
 def stored(subject: Subject, place: Place) -> Stored:

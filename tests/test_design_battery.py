@@ -2,7 +2,6 @@
 
 import errno
 
-import numpy as np
 import pytest
 
 from blkcrypto.base.errors import BlkCryptoError
@@ -11,7 +10,7 @@ from blkcrypto.fs.battery.subject import Subject
 from blkcrypto.fs.battery.trial import STEPS, run_battery
 from blkcrypto.fs.battery.view import attackers_view
 from blkcrypto.fs.extents.subject import ExtentSubject
-from tests.battery_world import expected, extents_file, stored
+from tests.battery_world import expected, extents_file, rng, stored
 
 SAMPLE = (
     "fscrypt-per-file",
@@ -22,10 +21,6 @@ SAMPLE = (
     "aead-table",
 )
 every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-
-
-def rng(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
 
 
 @every_row

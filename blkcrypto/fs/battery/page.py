@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from blkcrypto.fs.battery.attacks import Attack, detection
+from blkcrypto.fs.battery.open_files import AS_INODES, Aftermath, removal_with_an_open_file
 from blkcrypto.fs.battery.rows import ROWS, UNENCRYPTED
 from blkcrypto.fs.battery.rules import broken_by_version_7, broken_rules
 from blkcrypto.fs.battery.trial import STEPS, run_battery
@@ -67,6 +68,16 @@ Metadata in clear is not attacked. A rollback of everything is detected only by 
 the attacker cannot write, which `blkcrypto.fs.authenticated.tree` can be given.
 
 """
+_OPEN_FILES: Final = """
+## A key that goes while a file is open and dirty
+
+What xfstests 580 and 595 expect of inodes: removal says that the file is *busy*, the holder goes on reading
+and writing, and nothing is lost. The other cells say what happens instead: what removal returns, what reading
+a part that nobody read before does, what writing and syncing does, and which writes are there in the end: the
+one before removal (*first*), the one after, *both* or *none*. Designs that are not listed have no open files
+of their own.
+
+"""
 _RULES: Final = """
 ## Rules of allocation contexts
 
@@ -88,6 +99,8 @@ def page() -> str:
             _table(_VIEW_COLUMNS, map(_view_row, (UNENCRYPTED.name, *ROWS))),
             _DETECTION,
             _table(("design", *(attack.value for attack in Attack)), _detection_rows()),
+            _OPEN_FILES,
+            _table(("design", *_CASES), _open_file_rows()),
             _RULES,
             _table(("design", "forbidden where it was done"), _rules_rows()),
         )
@@ -140,6 +153,28 @@ def _yes(value: bool) -> str:
 def _detection_rows() -> Iterator[Sequence[str]]:
     for name, row in ROWS.items():
         yield (f"`{name}`", *(detection(row, attack) for attack in Attack))
+
+
+_CASES: Final = {
+    "8 KiB": (8192, False),
+    "8 KiB, new": (8192, True),
+    "48 bytes": (48, False),
+    "48 bytes, new": (48, True),
+}
+
+
+def _open_file_rows() -> Iterator[Sequence[str]]:
+    for name, row in ROWS.items():
+        cells = [removal_with_an_open_file(row, file_bytes=size, new=new) for size, new in _CASES.values()]
+        if None not in cells:
+            yield (f"`{name}`", *map(_aftermath, cells))
+
+
+def _aftermath(seen: Aftermath | None) -> str:
+    assert seen is not None
+    if seen == AS_INODES:
+        return "as inodes"
+    return f"removal {seen.removal}, read {seen.reads}, write {seen.writes}, kept {seen.kept}"
 
 
 def _rules_rows() -> Iterator[Sequence[str]]:

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from blkcrypto.fs.attacker import Image
-from blkcrypto.fs.battery.subject import Loot, Place
+from blkcrypto.fs.battery.subject import Held, Loot, Place
 from blkcrypto.fs.fscrypt.filesystem import ext4_like
 from blkcrypto.fs.fscrypt.inherit import InodeKind
 from blkcrypto.fs.fscrypt.key_args import AddKeyArg, KeySpecifier, KeySpecType
@@ -89,6 +89,10 @@ class PolicySubject:
             return file.read(0, file.inode.disk.size)
         finally:
             file.close()
+
+    def hold(self, path: str) -> Held:
+        """See ``Opens``."""
+        return self._open(path)
 
     def sync(self) -> None:
         """See ``Subject``."""

@@ -56,7 +56,7 @@ class Subject(Protocol):
         """Write everything back."""
 
     def remount(self) -> None:
-        """Unmount and mount: nothing stays in memory, no key is there."""
+        """Unmount and mount: nothing stays in memory, no key is there; raises what could not be written."""
 
     def move(self) -> int:
         """Move contents on the device without any key; units moved, 0 where the design cannot."""
@@ -116,6 +116,30 @@ class Snapshots(Protocol):
 
     def read_snapshot(self, path: str) -> bytes:
         """A file as it was at the last snapshot."""
+
+
+class Held(Protocol):
+    """An open file."""
+
+    def read(self, pos: int, length: int) -> bytes:
+        """Read what is not cached from the device."""
+
+    def write(self, pos: int, data: bytes) -> object:
+        """Write, not necessarily to the device yet."""
+
+    def fsync(self) -> None:
+        """Write back."""
+
+    def close(self) -> None:
+        """Close."""
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """A subject whose files can be held open."""
+
+    def hold(self, path: str) -> Held:
+        """Open a file."""
 
 
 def copy_file(subject: Subject, source: str, target: str) -> None:

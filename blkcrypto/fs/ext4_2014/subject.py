@@ -1,19 +1,40 @@
 """The 2014 draft as the battery tries it: one user, whose wrapping key is the key that comes and goes."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from blkcrypto.fs.attacker import Image
-from blkcrypto.fs.battery.subject import Loot, Place
+from blkcrypto.fs.battery.subject import Held, Loot, Place
 from blkcrypto.fs.errors import NoSuchFile
 from blkcrypto.fs.ext4_2014.layout import ROOT_INO, Inode, mkfs
+from blkcrypto.fs.ext4_2014.open_file import OpenFile
 from blkcrypto.fs.ext4_2014.packet import UserKey
 from blkcrypto.fs.ext4_2014.volume import Volume
 
 _BLOCKS: Final = 256
 _INODES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldFile:
+    """A file that is written through."""
+
+    file: OpenFile
+
+    def read(self, pos: int, length: int) -> bytes:
+        return self.file.read()[pos : pos + length]
+
+    def write(self, pos: int, data: bytes) -> None:
+        self.file.write(pos, data)
+
+    def fsync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class Ext42014Subject:
@@ -50,6 +71,10 @@ class Ext42014Subject:
     def read(self, path: str) -> bytes:
         """See ``Subject``."""
         return self.volume.open(path).read()
+
+    def hold(self, path: str) -> Held:
+        """See ``Opens``."""
+        return _HeldFile(self.volume.open(path))
 
     def sync(self) -> None:
         """See ``Subject``: everything is written through."""

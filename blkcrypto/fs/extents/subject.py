@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from blkcrypto.fs.attacker import Image
-from blkcrypto.fs.battery.subject import Loot, Place
+from blkcrypto.fs.battery.subject import Held, Loot, Place
 from blkcrypto.fs.errors import NoSuchFile
 from blkcrypto.fs.extents import checksums, namespace
 from blkcrypto.fs.extents.balance import balance
@@ -107,14 +107,20 @@ class ExtentSubject:
         """See ``Subject``."""
         return _whole(self.open(path))
 
+    def hold(self, path: str) -> Held:
+        """See ``Opens``."""
+        return self.open(path)
+
     def sync(self) -> None:
         """See ``Subject``."""
         self.volume.sync_filesystem()
 
     def remount(self) -> None:
         """See ``Subject``."""
-        self.volume.unmount()
-        self.volume = Volume(self.disk, self.store, self.rng)
+        try:
+            self.volume.unmount()
+        finally:
+            self.volume = Volume(self.disk, self.store, self.rng)
 
     def duplicate(self, source: str, target: str) -> None:
         """See ``Shares``: a reflink."""

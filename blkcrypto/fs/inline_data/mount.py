@@ -291,8 +291,14 @@ class InlineMount:
         self._crypto.drop(file.ino, file.info)
 
     def unmount(self) -> None:
-        """Write back, evict, and remove every key."""
-        self.sync_filesystem()
-        for file in tuple(self._cache.values()):
-            self._evict(file)
-        self.keyring.unmount()
+        """Write back, evict, and remove every key.
+
+        Raises:
+            BlkCryptoError: something could not be written, and is lost now.
+        """
+        try:
+            self.sync_filesystem()
+        finally:
+            for file in tuple(self._cache.values()):
+                self._evict(file)
+            self.keyring.unmount()

@@ -2,13 +2,13 @@
 
 import copy
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from blkcrypto.fs.attacker import Image
-from blkcrypto.fs.battery.subject import Loot, Place
+from blkcrypto.fs.battery.subject import Held, Loot, Place
 from blkcrypto.fs.errors import NoSuchFile
 from blkcrypto.fs.fscrypt.caller import ROOT
 from blkcrypto.fs.fscrypt.filesystem import ext4_like
@@ -33,6 +33,24 @@ _UUID: Final = bytes(range(16))
 _FIRST_INO: Final = 12
 # Where inline areas stand among the addresses of an image: above all blocks.
 _INODES: Final = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldFile:
+    mount: InlineMount
+    file: CachedFile
+
+    def read(self, pos: int, length: int) -> bytes:
+        return bytes(self.file.data[pos : pos + length])
+
+    def write(self, pos: int, data: bytes) -> None:
+        self.mount.write(self.file, pos, data)
+
+    def fsync(self) -> None:
+        self.mount.writeback(self.file)
+
+    def close(self) -> None:
+        self.mount.close(self.file)
 
 
 class InlineSubject:
@@ -98,14 +116,20 @@ class InlineSubject:
         self._mount.close(file)
         return bytes(file.data)
 
+    def hold(self, path: str) -> Held:
+        """See ``Opens``."""
+        return _HeldFile(self._mount, self._open(path))
+
     def sync(self) -> None:
         """See ``Subject``."""
         self._mount.sync_filesystem()
 
     def remount(self) -> None:
         """See ``Subject``."""
-        self._mount.unmount()
-        self._mount = self._mounted()
+        try:
+            self._mount.unmount()
+        finally:
+            self._mount = self._mounted()
 
     def move(self) -> int:
         """See ``Subject``: blocks; inline data stays with its inode."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from blkcrypto.crypto.ecryptfs import EXTENT_BYTES
 from blkcrypto.fs.attacker import Image
-from blkcrypto.fs.battery.subject import Loot, Place
+from blkcrypto.fs.battery.subject import Held, Loot, Place
 from blkcrypto.fs.stacked.ecryptfs_file import StackedFile, StackedMount
 from blkcrypto.fs.stacked.ecryptfs_header import HEADER_BYTES, parse_header
 
@@ -66,6 +66,10 @@ class EcryptfsSubject:
         data = file.read(0, file.size)
         file.close()
         return data
+
+    def hold(self, path: str) -> Held:
+        """See ``Opens``."""
+        return self._mount.open(path)
 
     def sync(self) -> None:
         """See ``Subject``: everything is written through."""
