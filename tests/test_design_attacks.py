@@ -24,6 +24,13 @@ EXPECTED = {
     "fscrypt-direct-key": ("noise in all", "noise in all", "noise in all", "accepted", "accepted"),
     # Of seven nodes the one of the small file is compressed: noise does not decompress.
     "ubifs-like": (
+        "noise in 16 bytes (6 of 7), error (1 of 7)",
+        "noise in 16 bytes (6 of 7), error (1 of 7)",
+        "noise in all (6 of 7), error (1 of 7)",
+        "accepted",
+        "accepted",
+    ),
+    "ubifs-like (chk_data_crc)": (
         "error",
         "noise in 16 bytes (6 of 7), error (1 of 7)",
         "noise in all (6 of 7), error (1 of 7)",

@@ -1,7 +1,9 @@
 """Filesystems that encrypt for themselves."""
 
 import errno
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,3 +100,27 @@ def test_inode_numbers_that_may_change_cannot_enter_ivs(fs: FileSystem, flag: Po
 def test_units_are_multiples_of_16_bytes(size: int) -> None:
     with pytest.raises(ValueError, match="multiple of 16"):
         cipher(ubifs_like(UUID)).encrypt(0, bytes(size))
+
+
+@pytest.mark.parametrize(("chk_data_crc", "data"), [(True, b"x"), (False, bytes(4096))])
+def test_a_damaged_ubifs_node_is_found_by_its_crc_where_that_is_checked_or_by_its_compression(
+    chk_data_crc: bool, data: bytes
+) -> None:
+    file = UbifsLikeFile(cipher(ubifs_like(UUID)), chk_data_crc=chk_data_crc)
+    node = file.write_block(0, data)
+    file.nodes[0] = replace(node, data=bytes(16) + node.data[16:])
+
+    with pytest.raises(BlkCryptoError) as caught:
+        file.read_block(0)
+
+    assert caught.value.errno == (errno.EUCLEAN if chk_data_crc else errno.EINVAL)
+
+
+def test_by_default_ubifs_reads_a_damaged_node_as_noise() -> None:
+    file = UbifsLikeFile(cipher(ubifs_like(UUID)))
+    noise = np.random.default_rng(1).bytes(4096)
+    node = file.write_block(0, noise)
+    file.nodes[0] = replace(node, data=bytes(16) + node.data[16:])
+
+    assert file.read_block(0)[16:] == noise[16:]
+    assert file.read_block(0)[:16] != noise[:16]

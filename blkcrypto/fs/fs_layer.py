@@ -7,7 +7,8 @@ fscrypt.md sections 0, 3.2):
 - A filesystem that offers data units smaller than a block cannot use these calls: EOPNOTSUPP.
 - Inodes whose contents go through blk-crypto have no key here: ENOKEY.
 - UBIFS encrypts one data node at a time: a 4 KiB block, compressed if that helps, zero-padded to 16 bytes.
-  A CRC-32 covers the node, so that damage is found: EUCLEAN.  What does not decompress is EINVAL.
+  A CRC-32 covers the node; reads look at it with the mount option ``chk_data_crc`` only, which is off by
+  default.  What does not decompress is EINVAL.
 - CephFS encrypts fixed 4 KiB blocks, so a partial write reads the block first.
 """
 
@@ -46,7 +47,7 @@ class NoFsLayerKey(BlkCryptoError):
 
 
 class NodeDamaged(BlkCryptoError):
-    """A data node whose CRC does not fit."""
+    """A data node whose CRC does not fit, where the mount checks it."""
 
     errno = errno.EUCLEAN
 
@@ -141,10 +142,16 @@ def _node_crc(size: int, compressed_size: int, is_compressed: bool, data: bytes)
 
 
 class UbifsLikeFile:
-    """A file of compressed, separately encrypted blocks.  A block not written is a hole."""
+    """A file of compressed, separately encrypted blocks.  A block not written is a hole.
 
-    def __init__(self, cipher: FsLayerCipher) -> None:
+    Args:
+        cipher: of its contents.
+        chk_data_crc: the mount option: reads check the CRC of data nodes.
+    """
+
+    def __init__(self, cipher: FsLayerCipher, *, chk_data_crc: bool = False) -> None:
         self._cipher = cipher
+        self._chk_data_crc = chk_data_crc
         self.nodes: dict[int, DataNode] = {}
 
     def write_block(self, block: int, data: bytes) -> DataNode:
@@ -170,7 +177,7 @@ class UbifsLikeFile:
         node = self.nodes.get(block)
         if node is None:
             return b""
-        if node.crc != node.right_crc:
+        if self._chk_data_crc and node.crc != node.right_crc:
             raise NodeDamaged(f"the node of block {block} does not have its CRC")
         stored = self._cipher.decrypt(block, node.data)[: node.compressed_size]
         return _unpacked(stored, node) if node.is_compressed else stored

@@ -34,7 +34,14 @@ class Units(Protocol):
 
 
 class UbifsNodes:
-    """A data node for each unit; its header is beside the ciphertext."""
+    """A data node for each unit; its header is beside the ciphertext.
+
+    Args:
+        chk_data_crc: the mount option.
+    """
+
+    def __init__(self, *, chk_data_crc: bool = False) -> None:
+        self._chk_data_crc = chk_data_crc
 
     def encrypt(self, cipher: FsLayerCipher, index: int, data: bytes) -> Loot:
         """See ``Units``."""
@@ -43,7 +50,7 @@ class UbifsNodes:
 
     def decrypt(self, cipher: FsLayerCipher, index: int, stored: Loot) -> bytes:
         """See ``Units``."""
-        file = UbifsLikeFile(cipher)
+        file = UbifsLikeFile(cipher, chk_data_crc=self._chk_data_crc)
         file.nodes[index] = _node(stored)
         return file.read_block(index)
 
@@ -187,9 +194,10 @@ class FsLayerUnits:
         return unit.ljust(UNIT_BYTES, b"\0")
 
 
-def ubifs_units(raw_key: bytes, rng: np.random.Generator) -> FsLayerUnits:
+def ubifs_units(raw_key: bytes, rng: np.random.Generator, *, chk_data_crc: bool = False) -> FsLayerUnits:
     """UBIFS-like."""
-    return FsLayerUnits("ubifs-like", ubifs_like(_UUID), UbifsNodes(), raw_key, rng)
+    nodes = UbifsNodes(chk_data_crc=chk_data_crc)
+    return FsLayerUnits("ubifs-like", ubifs_like(_UUID), nodes, raw_key, rng)
 
 
 def ceph_units(raw_key: bytes, rng: np.random.Generator) -> FsLayerUnits:

@@ -1,7 +1,7 @@
 """Every design that is tried, one row each: how to make it, and what it cannot do.
 
-Names are those of ``keys.design`` in scenarios; a design with two users (inline data) has a row for each, the
-second with the user in brackets.
+Names are those of ``keys.design`` in scenarios; a design with two users (inline data) or a mount option that
+counts (UBIFS) has two rows, the second with the difference in brackets.
 """
 
 import errno
@@ -84,6 +84,8 @@ def _policies() -> Iterator[Row]:
     for name, flag in flags.items():
         yield Row(name=name, make=partial(PolicySubject, name, flag, MASTER_KEY), limits=_NAMES_HIDDEN)
     yield Row(name="ubifs-like", make=_units(partial(fs_layer.ubifs_units, MASTER_KEY)))
+    checked = partial(fs_layer.ubifs_units, MASTER_KEY, chk_data_crc=True)
+    yield Row(name="ubifs-like (chk_data_crc)", make=_units(checked))
     yield Row(name="cephfs-like", make=_units(partial(fs_layer.ceph_units, MASTER_KEY)))
 
 
