@@ -39,8 +39,9 @@ def expected(subject: Subject, place: Place, data: bytes) -> Stored:
     if isinstance(subject, PolicySubject):
         inode = next(i for i in subject.disk.inodes.values() if i.ino == ino_of(subject, place.path))
         assert inode.context is not None
+        hardware_key = rows.HARDWARE_KEY if subject.is_wrapped else b""
         return oracle.policy_unit(
-            subject.name, rows.MASTER_KEY, UUID, inode.ino, inode.context, place.unit, plain
+            subject.name, rows.MASTER_KEY, UUID, inode.ino, inode.context, place.unit, plain, hardware_key
         )
     if isinstance(subject, InlineSubject):
         return _of_inline(subject, place, data, plain)

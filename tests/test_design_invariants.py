@@ -15,7 +15,16 @@ TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "designs" / "invariants.md"
 CONTENTS = np.random.default_rng(4).bytes(20_000)
 TEXT = b"a secret that is longer than sixteen bytes. " * 400
-KEYS = (rows.MASTER_KEY, rows.VOLUME_KEY, rows.SEAL_KEY, rows.MAC_KEY, rows.USER.key, *rows.TOKEN.values())
+KEYS = (
+    rows.MASTER_KEY,
+    rows.WRAPPED_KEY,
+    rows.HARDWARE_KEY,
+    rows.VOLUME_KEY,
+    rows.SEAL_KEY,
+    rows.MAC_KEY,
+    rows.USER.key,
+    *rows.TOKEN.values(),
+)
 every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 movable = pytest.mark.parametrize(
     "row", [row for row in ROWS.values() if "move" not in row.limits.without], ids=lambda row: row.name

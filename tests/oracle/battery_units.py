@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tests.oracle import design_authenticated, design_ext4_2014, design_stacked
 from tests.oracle.design_extents import extent_unit
-from tests.oracle.fscrypt_files import Subject, contents_unit, hkdf
+from tests.oracle.fscrypt_files import Subject, contents_unit, hkdf, sw_secret
 from tests.oracle.slow_adiantum import adiantum_unit
 from tests.oracle.slow_xts import xts_unit
 
@@ -26,14 +26,23 @@ class Stored:
 
 
 def policy_unit(
-    design: str, master: bytes, uuid: bytes, ino: int, context: bytes, unit: int, plain: bytes
+    design: str,
+    master: bytes,
+    uuid: bytes,
+    ino: int,
+    context: bytes,
+    unit: int,
+    plain: bytes,
+    hardware_key: bytes,
 ) -> Stored:
-    """Of a file with a v2 context: 40 bytes, its nonce at 24."""
+    """Of a file with a v2 context: 40 bytes, its nonce at 24; a hardware key stands in for the master key."""
     nonce = context[24:40]
     if design == "fscrypt-direct-key":
         iv = unit.to_bytes(8, "little") + nonce + bytes(8)
         return Stored(adiantum_unit(hkdf(master, 3, b"\x09", 32), iv, plain, "encrypt"))
-    return Stored(contents_unit(Subject(master, FLAGS[design], uuid, ino, nonce), 1, unit, plain))
+    secret = sw_secret(hardware_key) if hardware_key else master
+    subject = Subject(secret, FLAGS[design], uuid, ino, nonce, hw_raw_key=hardware_key)
+    return Stored(contents_unit(subject, 1, unit, plain))
 
 
 def ubifs_node(master: bytes, nonce: bytes, unit: int, plain: bytes) -> Stored:

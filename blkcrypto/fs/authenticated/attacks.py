@@ -11,6 +11,9 @@ move       ciphertext and entry of another seal, checksums made to fit
 replay     ciphertext and entry that the same seal had before, checksums made to fit
 rollback   the whole medium as it was before
 =========  ===================================================================================
+
+These are placements of tags, also such as no design has.  ``blkcrypto.fs.battery.attacks`` does the same to
+files of every design, through what all of them offer.
 """
 
 import enum

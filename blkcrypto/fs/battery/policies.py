@@ -6,14 +6,15 @@ from typing import Final
 
 import numpy as np
 
+from blkcrypto.block.capabilities import EVERYTHING
+from blkcrypto.crypto.hwkdf import HwDerived, derive
 from blkcrypto.fs.attacker import Image
 from blkcrypto.fs.battery.subject import Held, Loot, Place
 from blkcrypto.fs.fscrypt.filesystem import ext4_like
 from blkcrypto.fs.fscrypt.inherit import InodeKind
 from blkcrypto.fs.fscrypt.key_args import AddKeyArg, KeySpecifier, KeySpecType
-from blkcrypto.fs.fscrypt.master_key import MasterKey
 from blkcrypto.fs.fscrypt.modes import ModeNum
-from blkcrypto.fs.fscrypt.policy import Policy, PolicyFlags
+from blkcrypto.fs.fscrypt.policy import IDENTIFIER_BYTES, Policy, PolicyFlags
 from blkcrypto.fs.smallfs import file as files
 from blkcrypto.fs.smallfs import gc, ioctls, namei
 from blkcrypto.fs.smallfs.device import BackingDevice
@@ -26,46 +27,80 @@ _UUID: Final = bytes(range(16))
 _DIRECTORY: Final = "d"
 
 
+class _WrappingUnit:
+    """Hardware that can unwrap one key: the blob is a name for it."""
+
+    def __init__(self, blob: bytes, hardware_key: bytes) -> None:
+        self._blob = blob
+        self._derived = derive(hardware_key)
+
+    def _unwrapped(self, eph_key: bytes) -> HwDerived:
+        if eph_key != self._blob:
+            raise ValueError("a blob of another device")
+        return self._derived
+
+    def inline_key(self, eph_key: bytes) -> bytes:
+        return self._unwrapped(eph_key).inline_key
+
+    def derive_sw_secret(self, eph_key: bytes) -> bytes:
+        return self._unwrapped(eph_key).sw_secret
+
+
 class PolicySubject:
     """``battery.Subject`` for one v2 policy.
 
     Args:
         name: the design's.
         flags: of the policy.
-        raw_key: the master key.
+        master_key: raw, or a wrapped key's blob.
         rng: of nonces.
+        hardware_key: what the hardware unwraps the blob to; empty for a raw master key.
     """
 
-    def __init__(self, name: str, flags: PolicyFlags, raw_key: bytes, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        name: str,
+        flags: PolicyFlags,
+        master_key: bytes,
+        rng: np.random.Generator,
+        *,
+        hardware_key: bytes = b"",
+    ) -> None:
         self.name = name
-        self._device = BackingDevice(MemoryDrive(_BLOCK))
+        self.is_wrapped = bool(hardware_key)
+        unit = _WrappingUnit(master_key, hardware_key) if hardware_key else None
+        self._device = BackingDevice(MemoryDrive(_BLOCK, unit), native=EVERYTHING if hardware_key else None)
         self.medium = self._device.drive.medium
         self.disk = Disk()
-        self._raw_key = raw_key
+        self._master_key = master_key
         self._rng = rng
-        self.spec = KeySpecifier(KeySpecType.IDENTIFIER, MasterKey.from_raw(raw_key).identifier)
+        self.spec = KeySpecifier(KeySpecType.IDENTIFIER, bytes(IDENTIFIER_BYTES))
         self.mount = self._mounted()
-        both = ModeNum.ADIANTUM
-        direct = flags is PolicyFlags.DIRECT_KEY
-        self.policy = Policy(
-            contents_mode=both if direct else ModeNum.AES_256_XTS,
-            filenames_mode=both if direct else ModeNum.AES_256_CTS,
+        self.add_key()
+        self._make_directory(flags)
+        self.remove_key()
+
+    def _make_directory(self, flags: PolicyFlags) -> None:
+        adiantum = flags is PolicyFlags.DIRECT_KEY
+        policy = Policy(
+            contents_mode=ModeNum.ADIANTUM if adiantum else ModeNum.AES_256_XTS,
+            filenames_mode=ModeNum.ADIANTUM if adiantum else ModeNum.AES_256_CTS,
             flags=int(flags | PolicyFlags.PAD_32),
             master_key=self.spec.key,
         )
-        self.add_key()
         namei.create(self.mount, _DIRECTORY, InodeKind.DIRECTORY)
         directory = files.open_file(self.mount, _DIRECTORY)
-        ioctls.set_policy(directory, self.policy.to_bytes())
+        ioctls.set_policy(directory, policy.to_bytes())
         directory.close()
-        self.remove_key()
 
     def _mounted(self) -> Mount:
         return Mount(self.disk, ext4_like(_UUID), self._device, self._rng)
 
     def add_key(self) -> None:
         """See ``Subject``."""
-        ioctls.add_key(self.mount, AddKeyArg(spec=self.spec, raw=self._raw_key, raw_size=len(self._raw_key)))
+        key = self._master_key
+        arg = AddKeyArg(spec=self.spec, raw=key, raw_size=len(key), flags=int(self.is_wrapped))
+        self.spec = ioctls.add_key(self.mount, arg)
 
     def remove_key(self) -> bool:
         """See ``Subject``."""

@@ -1,7 +1,7 @@
 """Every design that is tried, one row each: how to make it, and what it cannot do.
 
-Names are those of ``keys.design`` in scenarios; a design with two users (inline data) or a mount option that
-counts (UBIFS) has two rows, the second with the difference in brackets.
+Names are those of ``keys.design`` in scenarios; a design with two users (inline data), two types of key, or a
+mount option that counts (UBIFS) has two rows, the second with the difference in brackets.
 """
 
 import errno
@@ -32,6 +32,8 @@ from blkcrypto.fs.stacked import unit_media as mapped
 from blkcrypto.fs.stacked.ecryptfs_subject import EcryptfsSubject
 
 MASTER_KEY: Final = bytes(range(64))
+WRAPPED_KEY: Final = bytes(range(40, 88))
+HARDWARE_KEY: Final = bytes(range(32))
 VOLUME_KEY: Final = bytes(range(64, 128))
 SEAL_KEY: Final = bytes(range(128, 160))
 MAC_KEY: Final = bytes(range(160, 192))
@@ -83,6 +85,9 @@ def _policies() -> Iterator[Row]:
     }
     for name, flag in flags.items():
         yield Row(name=name, make=partial(PolicySubject, name, flag, MASTER_KEY), limits=_NAMES_HIDDEN)
+        if name.startswith("fscrypt-iv-ino-lblk"):
+            make = partial(PolicySubject, name, flag, WRAPPED_KEY, hardware_key=HARDWARE_KEY)
+            yield Row(name=f"{name} (hw-wrapped)", make=make, limits=_NAMES_HIDDEN)
     yield Row(name="ubifs-like", make=_units(partial(fs_layer.ubifs_units, MASTER_KEY)))
     checked = partial(fs_layer.ubifs_units, MASTER_KEY, chk_data_crc=True)
     yield Row(name="ubifs-like (chk_data_crc)", make=_units(checked))
