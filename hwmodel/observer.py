@@ -15,7 +15,7 @@ class Observer:
     """
 
     def arrived(self, row: Row) -> None:
-        """A bio is submitted; not before its time ``row[0]``."""
+        """A bio, or I/O of a key design (number below 0), is submitted; not before its time ``row[0]``."""
 
     def reached(self, request: Request) -> None:
         """``request`` has passed another stage or several; its fields say how long they took."""

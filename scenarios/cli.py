@@ -124,6 +124,8 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except click.NoSuchOption as error:
         return _failed(" ".join(error.format_message().split()) + _options_hint(error.ctx))
+    except click.UsageError as error:
+        return _failed(" ".join(error.format_message().split()) + _usage_hint(error))
     except click.ClickException as error:
         return _failed(" ".join(error.format_message().split()))
     except (BadInput, BlkCryptoError) as error:
@@ -135,6 +137,15 @@ def main(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return DONE
     return status if isinstance(status, int) else DONE
+
+
+def _usage_hint(error: click.UsageError) -> str:
+    """How the command is called, where arguments are missing or too many."""
+    ctx = error.ctx
+    too_many = error.message.startswith("Got unexpected extra argument")
+    if ctx is None or not (too_many or isinstance(error, click.MissingParameter)):
+        return ""
+    return f" Write `{' '.join(ctx.get_usage().removeprefix('Usage: ').split())}`"
 
 
 def _options_hint(ctx: click.Context | None) -> str:

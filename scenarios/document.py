@@ -9,10 +9,9 @@ A figure of a device is ``{ value = "80us", source = "..." }``.  Whatever is wro
 names file and key.
 """
 
-import difflib
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar, get_args, get_type_hints
 
@@ -21,6 +20,7 @@ import msgspec
 from blkcrypto.base.errors import BadInput, at_line
 from blkcrypto.base.units import UnitError, parse_duration_ns, parse_rate, parse_size
 from hwmodel.device import Figure
+from scenarios.nearest import nearest
 
 Table = dict[str, object]
 T = TypeVar("T")
@@ -82,15 +82,6 @@ def parse_value(text: str) -> object:
         return tomllib.loads(f"value = {text}")["value"] if "\n" not in text else text
     except (tomllib.TOMLDecodeError, RecursionError):
         return text
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the closest of ``names``, else the list of them."""
-    known = sorted(set(names))
-    close = difflib.get_close_matches(name, known, n=1) or [each for each in known if each.startswith(name)]
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; it is one of: {', '.join(known)}" if known else ""
 
 
 def canonical(document: Document, table: Mapping[str, object], struct: type, prefix: str = "") -> Table:

@@ -18,7 +18,8 @@ from blkcrypto.base.errors import BadInput
 from hwmodel.device import Device, Engine, Keyslots, KeyWrap
 from scenarios import schema
 from scenarios.check import check_device, check_scenario
-from scenarios.document import Document, Table, canonical, decode, merged, nearest, parse_toml
+from scenarios.document import Document, Table, canonical, decode, merged, parse_toml
+from scenarios.nearest import nearest, nearest_file
 from scenarios.overrides import put, sets_document
 from scenarios.schema import Scenario
 
@@ -266,7 +267,9 @@ def _read(name_or_path: str, package: str, folder: str, kind: str) -> Document:
     try:
         return parse_toml(path.read_text(encoding="utf-8"), name_or_path)
     except FileNotFoundError:
-        what = f"no {kind} of this name is shipped, and there is no such file{nearest(name_or_path, names)}"
+        meant = nearest_file(name_or_path) if path.suffix or len(path.parts) > 1 else ""
+        meant = meant or nearest(name_or_path, names)
+        what = f"no {kind} of this name is shipped, and there is no such file{meant}"
         raise BadInput(what, where=name_or_path) from None
     except UnicodeDecodeError as error:
         raise BadInput(f"not UTF-8 text at byte {error.start}", where=name_or_path) from None

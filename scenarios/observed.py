@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from hwmodel.software import FALLBACK_KEYSLOTS
+from scenarios.build import settled
 from scenarios.latencies import LatencyProfile
 from scenarios.overtime import OverTime
 from scenarios.records import RecordSink
@@ -24,7 +25,7 @@ class Observed:
     @classmethod
     def of(cls, scenario: Scenario) -> "Observed":
         """Empty collectors for a run of ``scenario``."""
-        slots = _keyslots(scenario)
+        slots = _keyslots(settled(scenario))
         return cls(LatencyProfile(warmup=scenario.run.warmup), OverTime(), SlotUse(slots) if slots else None)
 
     @property

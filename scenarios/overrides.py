@@ -4,13 +4,17 @@ A key is dotted, one of ``SHORTCUTS``, or a field's bare name, which is looked f
 is read as TOML where it is TOML, and is text otherwise.
 """
 
+import difflib
 from collections.abc import Iterable
+from typing import get_args, get_type_hints
 
 import msgspec
 
 from blkcrypto.base.errors import BadInput
+from hwmodel.device import Device
 from scenarios import schema
-from scenarios.document import Document, Table, nearest, parse_value
+from scenarios.document import Document, Table, parse_value
+from scenarios.nearest import nearest
 from scenarios.schema import Scenario
 
 SHORTCUTS = {
@@ -82,5 +86,20 @@ def dotted_key(name: str, where: str = "") -> str:
             return known[short + suffix].removesuffix(suffix)
     if name in Scenario.__struct_fields__:
         return name
-    names = (*known, *SHORTCUTS, *Scenario.__struct_fields__)
-    raise BadInput(f"unknown key {name!r}{nearest(name, set(names))}", where=where)
+    names = {*known, *SHORTCUTS, *Scenario.__struct_fields__}
+    figure = difflib.get_close_matches(short, figures := _device_figures(), n=1)
+    if figure and not difflib.get_close_matches(name, names, n=1):
+        what = f"unknown key {name!r}; did you mean {figures[figure[0]]!r}?"
+        raise BadInput(what, where=where)
+    raise BadInput(f"unknown key {name!r}{nearest(name, names)}", where=where)
+
+
+def _device_figures() -> dict[str, str]:
+    """Bare name of each of a device's figures -> its dotted key."""
+    found: dict[str, str] = {}
+    for section, kind in get_type_hints(Device).items():
+        struct = next((one for one in (*get_args(kind), kind) if hasattr(one, "__struct_fields__")), None)
+        for field in getattr(struct, "__struct_fields__", ()):
+            name = field.removesuffix("_ns").removesuffix("_bytes").removesuffix("_per_s")
+            found.setdefault(name, f"device.{section}.{name}")
+    return found

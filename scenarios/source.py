@@ -5,6 +5,7 @@ from importlib import resources
 from typing import Protocol
 
 from blkcrypto.base.errors import BadInput
+from scenarios.nearest import nearest
 from scenarios.placement.layout import Layout
 from scenarios.schema import Scenario
 from scenarios.traces.batch import BATCH_ROWS, TraceBatch
@@ -115,7 +116,8 @@ def trace_path(name: str) -> str:
         return name
     data = resources.files("scenarios").joinpath("data")
     wanted = name.removeprefix(_BUILTIN)
-    for entry in data.iterdir():
-        if entry.name == wanted:
-            return str(entry)
-    raise BadInput(f"no trace {wanted!r} is shipped with blkcrypto", where="workload.trace")
+    shipped = {entry.name: str(entry) for entry in data.iterdir() if entry.name != "README.md"}
+    if wanted not in shipped:
+        what = f"no trace {wanted!r} is shipped with blkcrypto{nearest(wanted, shipped)}"
+        raise BadInput(what, where="workload.trace")
+    return shipped[wanted]

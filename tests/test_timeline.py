@@ -58,6 +58,8 @@ KINDS = {
     "write cache": ("keyslot-contention", FEW, "device.media.cache_bytes=1M"),
     "reset": ("controller-reset", FEW),
     "programs on the CPU": ("keyslot-contention", FEW, "device.keyslots.program_on_cpu=true"),
+    "dm-crypt": ("keyslot-contention", FEW, "design=dm-crypt"),
+    "design with I/O of its own": ("keyslot-contention", FEW, "design=aead-table"),
     "short DUNs": ("keyslot-contention", FEW, "design=fscrypt-iv-ino-lblk-32"),
 }
 

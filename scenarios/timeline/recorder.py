@@ -17,6 +17,7 @@ from blkcrypto.block.op import ReqOp
 from hwmodel.clock import Row
 from hwmodel.observer import Observer
 from hwmodel.request import STAGE_FIELDS, Request
+from scenarios.build import settled
 from scenarios.records import COLUMN, Records
 from scenarios.schema import Scenario
 from scenarios.timeline.range import BioRange, parse_bios
@@ -72,7 +73,7 @@ class Timeline(Observer):
         self._file = file
         self._tracks = Tracks(file)
         self._scenario = scenario
-        self._engine = scenario.keys.engine
+        self._engine = settled(scenario).keys.engine
         self._bios = bios
         self._open: dict[int, _Bio] = {}
         self._tags: dict[int, tuple[int, int]] = {}
@@ -97,8 +98,8 @@ class Timeline(Observer):
         """A bio is submitted."""
         when, number = row[0], row[1]
         self._now = when
-        self._seen = number + 1
-        if self._ended:
+        self._seen = max(self._seen, number + 1)
+        if self._ended or number < 0:  # I/O that a key design makes for itself
             return
         if number >= self._bios.last:
             self._ended = True

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from blkcrypto.base.errors import BadInput
+from scenarios.nearest import nearest
 from scenarios.traces import parquet
 from scenarios.traces.batch import CompletionBatch, TraceBatch
 from scenarios.traces.columns import parse_columns
@@ -189,7 +190,7 @@ def open_trace(
     """
     mapped = parse_columns(columns) if columns is not None else None
     if format is not None and format not in FORMATS:
-        raise BadInput(f"there is no format {format!r}: there are {', '.join(FORMATS)}", where="--format")
+        raise BadInput(f"there is no format {format!r}{nearest(format, FORMATS)}", where="--format")
     if mapped is not None and format not in (None, MAPPED_TABLE):
         raise BadInput(f"a column map is for --format {MAPPED_TABLE}, not {format}", where="--columns")
     if mapped is None and format == MAPPED_TABLE:

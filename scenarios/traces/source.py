@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, Protocol, cast
 
 import zstandard
 
+from scenarios.nearest import nearest_file
 from scenarios.traces.errors import TraceError
 
 STDIN: Final = "-"
@@ -83,6 +84,9 @@ class Source:
                 raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, raw))
             )
             start = self._file.peek(8)[:8]  # opening a directory fails only here on some systems
+        except FileNotFoundError as error:
+            meant = nearest_file(self.name) or "; a trace is a file, - or builtin:NAME"
+            raise TraceError(f"{error.strerror}{meant}", where=self.name) from None
         except OSError as error:
             raise TraceError(error.strerror or str(error), where=self.name) from None
         self.compression, self._stream = self._decompressed(start)
