@@ -10,6 +10,7 @@ from blkcrypto.fs.battery.subject import Subject
 from blkcrypto.fs.battery.trial import STEPS, run_battery
 from blkcrypto.fs.battery.view import attackers_view
 from blkcrypto.fs.extents.subject import ExtentSubject
+from scenarios.designs import DESIGNS
 from tests.battery_world import expected, extents_file, rng, stored
 
 SAMPLE = (
@@ -21,6 +22,10 @@ SAMPLE = (
     "aead-table",
 )
 every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+
+
+def test_every_design_that_a_scenario_can_name_is_on_trial() -> None:
+    assert set(DESIGNS) - set(ROWS) == {UNENCRYPTED.name}
 
 
 @every_row
