@@ -11,12 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from blkcrypto.base.dun import duns_to_ivs
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.base.status import BlkStatus
 from blkcrypto.block.bvec import BIO_MAX_VECS, PAGE_BYTES, U8, BioVec
 from blkcrypto.block.key import BlkCryptoKey
-from blkcrypto.block.modes import MODES
 from blkcrypto.crypto.cipher import DataUnitCipher
 
 
@@ -45,9 +43,8 @@ def crypt(
         return BlkStatus.OK, None
     buffer = np.concatenate(payload)
     units = buffer.reshape(-1, key.crypto_cfg.data_unit_size)
-    ivs = duns_to_ivs(dun, len(units), iv_bytes=MODES[key.crypto_cfg.crypto_mode].iv_bytes)
     try:
-        (cipher.encrypt if encrypt else cipher.decrypt)(ivs, units, out=units)
+        (cipher.encrypt_run if encrypt else cipher.decrypt_run)(dun, units, out=units)
     except BlkCryptoError:
         return BlkStatus.IOERR, None
     return BlkStatus.OK, buffer

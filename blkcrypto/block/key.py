@@ -10,22 +10,27 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
-from blkcrypto.base.flags import PlainFlags
-
 MAX_RAW_KEY_BYTES: Final = 64
 MAX_HW_WRAPPED_KEY_BYTES: Final = 128
 SW_SECRET_BYTES: Final = 32
 
 
-class KeyType(PlainFlags):
+class KeyType(enum.IntFlag):
     """``enum blk_crypto_key_type``; a profile's ``key_types_supported`` is a mask of these."""
+
+    # As in ``ReqFlags``: asked for every bio.
+    __and__ = int.__and__  # type: ignore[assignment]  # an int where IntFlag promises a member
+    __rand__ = int.__rand__  # type: ignore[assignment]  # the same
 
     RAW = 1
     HW_WRAPPED = 2
 
 
-class ConfigFlags(PlainFlags):
+class ConfigFlags(enum.IntFlag):
     """``blk_crypto_config.flags`` (7.3+)."""
+
+    __and__ = int.__and__  # type: ignore[assignment]  # as in ``KeyType``
+    __rand__ = int.__rand__  # type: ignore[assignment]  # the same
 
     NONE = 0
     ALLOW_HW = 1

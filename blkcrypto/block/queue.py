@@ -45,6 +45,7 @@ from blkcrypto.block.trace import Tracepoint
 from blkcrypto.block.waiting import Steps, Task
 
 _BUSY = (BlkStatus.RESOURCE, BlkStatus.DEV_RESOURCE)
+_FLUSHES = ReqFlags.PREFLUSH | ReqFlags.FUA
 _MERGED = {Merge.BACK: Tracepoint.BIO_BACKMERGE, Merge.FRONT: Tracepoint.BIO_FRONTMERGE}
 
 
@@ -194,7 +195,7 @@ class RequestQueue:
         return rq
 
     def _hand_on(self, task: Task, rq: Request, bio: Bio) -> None:
-        if bio.flags & (ReqFlags.PREFLUSH | ReqFlags.FUA):
+        if bio.flags & _FLUSHES:
             steps = flush_steps(bio.flags, rq.nbytes, self.limits)
             rq.flags = ReqFlags(rq.flags & ~ReqFlags.PREFLUSH)
             if not self.limits.fua:

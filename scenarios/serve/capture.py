@@ -21,7 +21,7 @@ from scenarios.serve.protocol import Command, CommandFlags
 from scenarios.traces.batch import BATCH_ROWS, NO_FILE, TraceBatch
 
 # A device gets encrypted zeroes as a write like any other.
-_OPS: Final = {
+_OPS: Final[dict[int, tuple[ReqOp, str]]] = {
     Command.READ: (ReqOp.READ, "R"),
     Command.WRITE: (ReqOp.WRITE, "W"),
     Command.WRITE_ZEROES: (ReqOp.WRITE, "W"),
@@ -83,7 +83,7 @@ class Capture:
         time_ns = now_ns - self._first_ns
         for job in jobs:
             request = job.request
-            known = _OPS.get(request.command)  # type: ignore[call-overload]  # any number is looked up
+            known = _OPS.get(request.command)
             if known is None:
                 continue
             op, letters = known

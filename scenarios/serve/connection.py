@@ -20,7 +20,7 @@ from scenarios.serve.protocol import ProtocolViolation
 HANDSHAKE_S: Final = 10.0
 _MOST_WAITING_BYTES: Final = 8 << 20
 # Of one connection in one round: its first replies are on their way while the rest is done.
-_MOST_JOBS: Final = 32
+_MOST_JOBS: Final = 16
 _MOST_BUFFERS: Final = 512  # well below IOV_MAX
 _HANDSHAKE_READ: Final = 1 << 16
 
@@ -47,6 +47,9 @@ class Connection:
         self._inbox: Inbox | None = None
         self._waiting: deque[memoryview] = deque()
         self._waiting_bytes = 0
+
+    def greet(self) -> None:
+        """Say what a server says first; OSError when the connection is broken."""
         self.send((self._negotiation.greeting(),))
 
     @property

@@ -43,12 +43,15 @@ FLAGS: Final = (
 _SLICE_BYTES: Final = 4 << 20
 _ZEROES: Final = np.zeros(_SLICE_BYTES, dtype=np.uint8)
 
-_ALLOWED: Final = {
-    Command.READ: CommandFlags.FUA | CommandFlags.DF,
-    Command.WRITE: CommandFlags.FUA,
-    Command.FLUSH: CommandFlags.FUA,
-    Command.TRIM: CommandFlags.FUA,
-    Command.WRITE_ZEROES: CommandFlags.FUA | CommandFlags.NO_HOLE,
+# Plain ints: every request is asked.
+_FUA: Final = int(CommandFlags.FUA)
+_DF: Final = int(CommandFlags.DF)
+_UNKNOWN_FLAGS: Final[dict[int, int]] = {
+    Command.READ: ~(_FUA | _DF),
+    Command.WRITE: ~_FUA,
+    Command.FLUSH: ~_FUA,
+    Command.TRIM: ~_FUA,
+    Command.WRITE_ZEROES: ~int(CommandFlags.FUA | CommandFlags.NO_HOLE),
 }
 _PAST_END: Final = {Command.WRITE: Error.ENOSPC, Command.WRITE_ZEROES: Error.ENOSPC}
 _ERRORS: Final = {
@@ -158,14 +161,14 @@ class ExportedDevice:
 
     def _refusal(self, job: Job) -> Error:
         request = job.request
-        allowed = _ALLOWED.get(request.command)  # type: ignore[call-overload]  # any number is looked up
-        if allowed is None or request.flags & ~int(allowed):
+        unknown = _UNKNOWN_FLAGS.get(request.command)
+        if unknown is None or request.flags & unknown:
             return Error.EINVAL
         if request.command == Command.FLUSH:
             return Error.OK
         if request.offset + request.length > self.device.size:
             return _PAST_END.get(Command(request.command), Error.EINVAL)
-        if request.flags & CommandFlags.DF and not job.structured:
+        if request.flags & _DF and not job.structured:
             return Error.EINVAL
         if request.command == Command.READ and request.length > MAX_PAYLOAD_BYTES:
             return Error.EINVAL
@@ -180,7 +183,7 @@ class ExportedDevice:
             return Transfer(ReqOp.FLUSH)
         if (request.offset | request.length) % self.device.unit_bytes:
             return None
-        fua = bool(request.flags & CommandFlags.FUA)
+        fua = bool(request.flags & _FUA)
         if request.command == Command.WRITE:
             return Transfer(ReqOp.WRITE, request.offset, request.length, job.payload, fua)
         if request.command == Command.READ:
@@ -235,7 +238,7 @@ class ExportedDevice:
     def _run_alone(self, job: Job) -> tuple[Error, U8 | None]:
         """A request that is no transfer of whole data units: how it ended, and what was read."""
         request = job.request
-        fua = bool(request.flags & CommandFlags.FUA)
+        fua = bool(request.flags & _FUA)
         if request.command == Command.TRIM:
             return self._trim(request, fua), None
         if request.command == Command.READ:

@@ -56,14 +56,19 @@ class ImageFile:
 
     def __init__(self, path: Path, size: int | None) -> None:
         self.path = path
+        self._fd = -1
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.size = self._sized(size)
-        except BlockingIOError:
-            raise BadInput("another server has it open", where=str(path)) from None
-        except OSError as error:
-            raise BadInput(f"cannot open it: {error.strerror}", where=str(path)) from None
+        except BaseException as error:
+            if self._fd >= 0:
+                os.close(self._fd)
+            if isinstance(error, BlockingIOError):
+                raise BadInput("another server has it open", where=str(path)) from None
+            if isinstance(error, OSError):
+                raise BadInput(f"cannot open it: {error.strerror}", where=str(path)) from None
+            raise
 
     def _sized(self, size: int | None) -> int:
         there = os.fstat(self._fd).st_size

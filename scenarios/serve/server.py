@@ -162,6 +162,8 @@ class Server:
         connection = Connection(sock, self.counts.accepted, self._export, time.monotonic())
         self._connections[connection.number] = connection
         self._selector.register(sock, selectors.EVENT_READ, connection)
+        with self._hanging_up(connection):
+            connection.greet()
         self._update(connection)
 
     @contextlib.contextmanager
