@@ -17,10 +17,11 @@ from blkcrypto.base.errors import BadInput
 from scenarios.commands.sweep import sweep_command
 from scenarios.load import load_scenario
 from scenarios.report.json import run_object
-from scenarios.report.sweep import results_csv, results_json
+from scenarios.report.sweep import merged_csv, results_csv, results_json
 from scenarios.run import run
 from scenarios.sweeps.executor import Workers
 from scenarios.sweeps.knee import Measured, knees
+from scenarios.sweeps.merged import merged
 from scenarios.sweeps.point import digest
 from scenarios.sweeps.sweep import Ended, plan, run_points
 
@@ -213,7 +214,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, signal_nu
     assert command(scenario, *options, "--on", "local:2", "--out", str(folder)) == 0
     assert command(scenario, *options, "--on", "local:1", "--out", str(tmp_path / "whole")) == 0
     assert finished(folder).items() >= kept.items()
-    for name in ("results.json", "results.csv"):
+    for name in ("results.json", "results.csv", "merged.csv"):
         assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
@@ -273,10 +274,12 @@ def test_a_dask_cluster_leaves_the_same_bytes_as_this_machine(
 ) -> None:
     points = plan(scenario, VARY, repeat=2)
     wait_until(lambda: _workers(dask_address) == 2)
-    found = [
-        texts(run_points(points, tmp_path / name, on=on))
-        for name, on in (("local", "local:1"), ("dask", dask_address))
-    ]
+    found = []
+    for name, on in (("local", "local:1"), ("dask", dask_address)):
+        ended = run_points(points, tmp_path / name, on=on)
+        together = merged(ended, tmp_path / name)
+        found.append((results_json(ended, [], together), results_csv(ended), merged_csv(together)))
+    assert len(points) == 12
     assert found[0] == found[1]
 
 

@@ -39,7 +39,8 @@ def expanded(
 def _traces(value: str) -> list[str]:
     if not has_magic(value) or Path(value).exists():
         return [value]
-    paths = sorted(glob(value))
+    # Absolute, for workers that run elsewhere.
+    paths = sorted(str(Path(path).absolute()) for path in glob(value))
     if not paths:
         raise BadInput("no file has a name like this", where=value)
     return paths

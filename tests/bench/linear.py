@@ -3,9 +3,9 @@
     python -m tests.bench.linear measure docs/linear.json [--most 10000000]
     python -m tests.bench.linear draw docs/linear.json docs/linear.svg
 
-Bios arrive one at a time and use the keys in turn, so with more keys than slots every one programs a slot,
-and with fewer every one hits: what is left to vary is the size of the tables.  CPU time counts from the
-moment when every key has been set up once, which is a cost per key and not per bio; that one is printed too.
+Bios arrive one at a time and use the keys in turn.  So with more keys than slots every one programs a slot,
+with fewer every one hits, and what is left to vary is the size of the tables.  CPU time counts from when each
+key has been set up once: that is a cost per key and not per bio, and printed too.
 """
 
 import argparse
