@@ -254,11 +254,15 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """Every figure with its dotted name, in file order."""
+        return ((name, value) for name, value in self._fields() if isinstance(value, Figure))
+
+    def choices(self) -> Iterator[tuple[str, object]]:
+        """Everything else that a file may say, with its dotted name, in file order."""
+        return ((name, value) for name, value in self._fields() if not isinstance(value, Figure))
+
+    def _fields(self) -> Iterator[tuple[str, object]]:
         for section in ("controller", "keyslots", "engine", "keywrap", "media", "host"):
             part = getattr(self, section)
-            if part is None:
-                continue
-            for field in part.__struct_fields__:
-                value = getattr(part, field)
-                if isinstance(value, Figure):
-                    yield f"{section}.{field}", value
+            if part is not None:
+                for field in part.__struct_fields__:
+                    yield f"{section}.{field}", getattr(part, field)

@@ -47,12 +47,11 @@ def _formats() -> Iterator[Row]:
 
 
 def device_object(device: "Device") -> dict[str, object]:
-    """A device for programs: every figure with its value, unit and source."""
-    slots = device.keyslots
+    """A device for programs: every figure with its value, unit and source, and what is no figure."""
     return {
         "name": device.name,
         "summary": device.summary,
-        "key_types": list(slots.key_types) if slots is not None else [],
+        "choices": {name: choice for name, choice in device.choices() if is_plain(choice)},
         "figures": [
             {
                 "name": name,
@@ -64,3 +63,8 @@ def device_object(device: "Device") -> dict[str, object]:
             for name, figure in device.figures()
         ],
     }
+
+
+def is_plain(choice: object) -> bool:
+    """Whether a device's choice is a word, a switch or a few words; a table of quantiles is not."""
+    return isinstance(choice, bool | str | tuple)

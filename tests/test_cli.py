@@ -140,6 +140,8 @@ def test_a_device_is_shown_with_the_unit_and_the_source_of_every_figure(blkcrypt
     poll = figures["keyslots.drain_poll_ns"]
     assert (poll["value"], poll["unit"], poll["assumption"]) == (20_000_000, "ns", False)
     assert "drain_poll_ns = 20 ms" in text
+    assert shown["choices"]["keyslots.drains_io"] is True
+    assert "keyslots.drains_io = true" in " ".join(text.split())
     assert all(figure["source"] and figure["source"] in text for figure in figures.values())
 
 

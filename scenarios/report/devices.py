@@ -8,6 +8,7 @@ from rich.text import Text
 from blkcrypto.base.units import format_duration
 from hwmodel.device import Device
 from scenarios.figures import shown, sizes
+from scenarios.listing import is_plain
 from scenarios.report.console import new_table, print_table, trimmed
 
 
@@ -46,6 +47,8 @@ def print_device(console: Console, device: Device) -> None:
     with trimmed(console):
         console.print(Text(device.summary, style="bold"))
         console.print(Text(f"{len(figures)} figures, {assumed} of them assumptions"))
+        choices = [(name, choice) for name, choice in device.choices() if is_plain(choice)]
+        console.print(Text(", ".join(f"{name} = {_word(choice)}" for name, choice in choices)))
         section = ""
         for name, figure in figures:
             part, _, field = name.partition(".")
@@ -54,3 +57,9 @@ def print_device(console: Console, device: Device) -> None:
                 section = part
             console.print(Text(f"{field} = {shown(name, figure.value)}"))
             console.print(Text(f"    {figure.source}", style="dim"), soft_wrap=True)
+
+
+def _word(choice: object) -> str:
+    if isinstance(choice, tuple):
+        return " or ".join(map(str, choice))
+    return str(choice).lower() if isinstance(choice, bool) else str(choice)
