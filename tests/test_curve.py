@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from blkcrypto.base.errors import BadInput
 from blkcrypto.base.units import parse_size
 from scenarios.commands.curve import curve_command
-from scenarios.compiled import compiled
+from scenarios.curves.compiled import compiled
 from scenarios.curves.accesses import Accesses
 from scenarios.curves.curve import Curve, curve, curve_at, curve_scenario, sampled_curve
 from scenarios.curves.lru import LruTable

@@ -21,7 +21,7 @@ from typing import BinaryIO, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from scenarios.compiled import compiled
+from scenarios.curves.compiled import compiled
 from scenarios.curves.reuse import without_repeats
 
 Int64 = npt.NDArray[np.int64]
