@@ -186,6 +186,12 @@ def _complete_designs(_ctx: click.Context, _param: click.Parameter, incomplete: 
     return [name for name in DESIGNS if name.startswith(incomplete)]
 
 
+def _complete_formats(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    from scenarios.traces.formats import FORMATS
+
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
 _scenario_argument = click.argument("scenario", shell_complete=_complete("shipped_scenarios"))
 _set_option = click.option(
     "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario, e.g. keyslots=8."
@@ -247,7 +253,12 @@ def run_command(
 
 @cli.command("replay")
 @click.argument("trace")
-@click.option("--format", metavar="F", help="Format of the trace; detected when left out.")
+@click.option(
+    "--format",
+    metavar="F",
+    shell_complete=_complete_formats,
+    help="Format of the trace; detected when left out.",
+)
 @click.option("--columns", metavar="MAP", help="Column map of a CSV trace.")
 @click.option("--volume", metavar="V", help="Keep one device or volume of the trace.")
 @click.option("--skip-bad-lines", is_flag=True, help="Count damaged lines and go on.")

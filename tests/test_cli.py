@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -325,3 +326,59 @@ def test_an_error_of_ours_in_the_middle_of_a_run_ends_with_2(
 
     monkeypatch.setattr("scenarios.run.run", fail)
     assert blkcrypto("run", "mm1") == (2, "", "blkcrypto: t.csv:7: damaged\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("blkcrypto r", {"run", "replay"}),
+        ("blkcrypto run keyslot-c", {"keyslot-contention"}),
+        ("blkcrypto replay t --format alib", {"alibaba"}),
+        ("blkcrypto replay t --device ufs31-ice-r", {"ufs31-ice-raw"}),
+        ("blkcrypto replay t --design dm-def", {"dm-default-key"}),
+        ("blkcrypto run x --timeline-b", {"--timeline-bios"}),
+    ],
+)
+def test_names_complete_in_a_shell(words: str, offered: set[str]) -> None:
+    asked = {
+        "_BLKCRYPTO_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "from scenarios.cli import main; main([])"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **asked},
+    )
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} == offered
+
+
+def test_progress_on_a_terminal_shows_rate_and_time_left() -> None:
+    leader, follower = os.openpty()
+    slow = "import sys; sys.stdout.write('fio version 3 iolog\\n0 /f add\\n0 /f open\\n')\n"
+    slow += "for n in range(300000): print(n + 1, '/f read 0 4096')"
+    with subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE) as rows:
+        done = subprocess.Popen(
+            command("replay", "-", "--limit", "300000", "--json", os.devnull),
+            stdin=rows.stdout,
+            stdout=subprocess.DEVNULL,
+            stderr=follower,
+            env={**os.environ, "COLUMNS": "80", "TERM": "xterm"},
+        )
+        os.close(follower)
+        shown = b""
+        while piece := _read(leader):
+            shown += piece
+        assert done.wait() == 0
+    os.close(leader)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert re.search(r"/300000 +[0-9,]+/s +[0-9]:[0-9]{2}:[0-9]{2}", text)
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 1 << 16)
+    except OSError:  # how a terminal ends
+        return b""

@@ -5,7 +5,9 @@ A fenced block says in its first line what happens to it:
 - ```` ```sh run ```` and ```` ```console run ````: every ``blkcrypto`` line has to end with 0.  ``KEY=VALUE``
   after ``run`` is given to each as ``--set KEY=VALUE``, to keep long ones short.  Of ``make X`` only the
   target is looked for.
-- ```` ```sh elsewhere ````: needs what is not here, as a phone or a cluster.  All other commands run.
+- ```` ```sh elsewhere REASON ````: needs what is not here, one of ``REASONS``.  All other commands run; of
+  these, ``blkcrypto`` ones have to be understood.
+- ```` ```text synopsis ````: shows how commands are written.
 - ```` ```python run ````: is executed; the blocks of one page share their names.
 - ```` ```text output ```` after one of these: what it prints.  ``...`` stands for any text, on a line of its
   own for any lines.
@@ -31,6 +33,14 @@ from scenarios.source import trace_path
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TAKES_SETS = {"run", "replay", "compare", "curve", "sweep", "threat"}
+REASONS = {
+    "cluster",
+    "root",
+    "fio",
+    "disk",
+    "shell",
+}  # machines, rights, programs and data that a test has not
+COMMAND = re.compile(r"^(?:\$ )?(?:\S*/)?blkcrypto [a-z]", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 # Columns as libCacheSim's block traces have them: what README.md's column map is for.
 TABLE = "time,op,size,lbn\n" + "".join(f"{n},{'28' if n % 3 else '2A'},4096,{8 * n}\n" for n in range(50))
@@ -152,10 +162,25 @@ def test_every_example_runs_and_prints_what_the_page_says(
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_block_of_commands_runs_or_says_why_not(page: Path) -> None:
     for block in blocks(page):
-        commands_here = block.language in ("sh", "console") and re.search(r"\bblkcrypto \w", block.text)
-        assert not commands_here or block.words, (
-            f"{name(page)}:{block.line}: write `sh run` or `sh elsewhere`"
-        )
+        where = f"{name(page)}:{block.line}"
+        if block.language not in ("sh", "console"):
+            assert not COMMAND.search(block.text) or block.words in (["output"], ["synopsis"]), (
+                f"{where}: write `sh run`"
+            )
+        elif not block.runs:
+            assert block.words[:1] == ["elsewhere"], f"{where}: write `sh run` or `sh elsewhere REASON`"
+            assert set(block.words[1:2]) <= REASONS, f"{where}: why not here?"
+            assert len(block.words) > 1, f"{where}: why not here?"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_for_elsewhere_are_understood(page: Path) -> None:
+    for block in blocks(page):
+        for words in commands(block) if block.words[:1] == ["elsewhere"] else ():
+            if Path(words[0]).name == "blkcrypto":
+                command = cli.cli.commands[words[1]]
+                with command.make_context(words[1], words[2:]):
+                    pass
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
