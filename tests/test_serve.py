@@ -1,8 +1,10 @@
 """The emulated encrypted device over NBD: what clients read back, and what the image holds."""
 
+import contextlib
 import os
 import socket
 import struct
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from blkcrypto.base.errors import BadInput
 from blkcrypto.block.key import KeyType
-from scenarios.build import build
-from scenarios.designs import DESIGNS
+from blkcrypto.fs.stacked.dmcrypt_device import CryptDevice
+from scenarios.build import build, settled
+from scenarios.designs import DESIGNS, PLAIN
 from scenarios.schema import Scenario
 from scenarios.serve import connection
 from scenarios.serve.device import EncryptedDevice
+from scenarios.serve.mapping import BESIDE_DATA, IN_MEMORY
 from scenarios.serve.server import listen
+from scenarios.streams import stream
 from scenarios.traces.reader import open_trace
 from tests.nbd_world import IMAGE_BYTES, World, a_scenario, served
 from tests.oracle.nbd_client import NbdClient, NbdError
@@ -27,17 +32,18 @@ UNIT = 4096
 
 
 def possible_worlds() -> list[tuple[str, str, str]]:
-    """Every design with every key type and engine that it and Linux allow."""
-    found = []
+    """Every design that an image has room for, with every key type and path that it and Linux allow."""
+    found: dict[tuple[str, str, str], None] = {}
     for design in DESIGNS:
         for keys in ("raw", "hw-wrapped"):
             for engine in ("inline", "fallback", "fs-layer"):
                 try:
-                    a_scenario(design=design, keys=keys, engine=engine)
+                    scenario = settled(a_scenario(design=design, keys=keys, engine=engine))
                 except BadInput:
                     continue
-                found.append((design, keys, engine))
-    return found
+                if design not in BESIDE_DATA:
+                    found[design, keys, scenario.keys.engine] = None
+    return list(found)
 
 
 WORLDS = possible_worlds()
@@ -52,17 +58,44 @@ def noise(count: int, seed: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize(("design", "keys", "engine"), WORLDS)
-def test_through_every_design_clients_read_back_what_they_wrote_also_after_a_restart(
+def test_through_every_design_clients_read_back_what_they_wrote(
     design: str, keys: str, engine: str, tmp_path: Path
 ) -> None:
     scenario, data = a_scenario(design=design, keys=keys, engine=engine), noise(IMAGE_BYTES)
     with served(scenario, tmp_path / "image") as world, world.client() as client:
         client.write(0, data[: 512 << 10])
         client.write(512 << 10, data[512 << 10 :])
-        first = client.read(0, IMAGE_BYTES)
+        client.write(100, b"not a whole unit")
+        got = client.read(0, IMAGE_BYTES)
+    assert got == data[:100] + b"not a whole unit" + data[116:]
+
+
+@pytest.mark.parametrize(("design", "keys", "engine"), [row for row in WORLDS if row[0] not in IN_MEMORY])
+def test_an_image_opened_again_with_the_same_master_key_reads_back(
+    design: str, keys: str, engine: str, tmp_path: Path
+) -> None:
+    scenario, data = a_scenario(design=design, keys=keys, engine=engine), noise(IMAGE_BYTES)
+    with served(scenario, tmp_path / "image") as world, world.client() as client:
+        client.write(0, data)
     with served(scenario, tmp_path / "image", None) as world, world.client() as client:
-        again = client.read(0, IMAGE_BYTES)
-    assert (first, again) == (data, data)
+        assert client.read(0, IMAGE_BYTES) == data
+
+
+def test_dm_crypt_reads_what_clients_wrote(tmp_path: Path) -> None:
+    scenario, data = a_scenario(design="dm-crypt"), noise(IMAGE_BYTES)
+    with served(scenario, tmp_path / "image") as world, world.client() as client:
+        client.write(0, data)
+    key = stream(1, "device-key").bytes(64).hex()
+    sectors = IMAGE_BYTES // 512
+    line = f"0 {sectors} crypt aes-xts-plain64 {key} 0 /dev/sda 0 1 sector_size:4096"
+    device = CryptDevice(line, bytearray((tmp_path / "image").read_bytes()))
+    assert device.read(0, IMAGE_BYTES) == data
+
+
+@pytest.mark.parametrize("design", sorted(BESIDE_DATA))
+def test_designs_that_store_more_than_data_units_are_refused(design: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no room"):
+        EncryptedDevice(a_scenario(design=design), tmp_path / "image", IMAGE_BYTES)
 
 
 @pytest.mark.parametrize(("design", "keys", "engine"), [row for row in WORLDS if row[0] != "none"])
@@ -103,9 +136,7 @@ def expected_image(scenario: Scenario, data: bytes, units: list[int]) -> dict[in
     return found
 
 
-@pytest.mark.parametrize(
-    ("design", "keys", "engine"), [row for row in WORLDS if row[0].startswith("fscrypt-")]
-)
+@pytest.mark.parametrize(("design", "keys", "engine"), [row for row in WORLDS if row[0] in PLAIN - {"none"}])
 def test_the_image_holds_the_ciphertext_of_slow_xts(
     design: str, keys: str, engine: str, tmp_path: Path
 ) -> None:
@@ -130,13 +161,11 @@ class ClientsAgainstAByteArray(RuleBasedStateMachine):
 
     @initialize(row=st.sampled_from(WORLDS), structured=st.booleans())
     def start(self, row: tuple[str, str, str], structured: bool) -> None:
-        import tempfile
-
-        self.folder = tempfile.TemporaryDirectory()
+        self.stack = contextlib.ExitStack()
+        folder = self.stack.enter_context(tempfile.TemporaryDirectory())
         scenario = a_scenario(design=row[0], keys=row[1], engine=row[2])
-        self.context = served(scenario, Path(self.folder.name) / "image")
-        self.world = self.context.__enter__()
-        self.client = self.world.client(structured=structured)
+        self.world = self.stack.enter_context(served(scenario, Path(folder) / "image"))
+        self.client = self.stack.enter_context(self.world.client(structured=structured))
 
     ranges = st.builds(
         lambda offset, length, unit: (
@@ -203,10 +232,8 @@ class ClientsAgainstAByteArray(RuleBasedStateMachine):
         assert not known or known.mismatches == 0
 
     def teardown(self) -> None:
-        if hasattr(self, "world"):
-            self.client.close()
-            self.context.__exit__(None, None, None)
-            self.folder.cleanup()
+        if hasattr(self, "stack"):
+            self.stack.close()
 
 
 TestClientsAgainstAByteArray = ClientsAgainstAByteArray.TestCase
@@ -397,8 +424,6 @@ def test_only_loopback_is_listened_on_unless_asked_for(address: str) -> None:
 
 
 def test_a_socket_left_by_a_killed_server_is_replaced_and_is_the_owner_s_only() -> None:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "socket"
         first, _ = listen(f"unix:{path}")

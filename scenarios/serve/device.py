@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from blkcrypto.base.dun import duns_to_ivs
 from blkcrypto.base.errors import BadInput
 from blkcrypto.base.status import BlkStatus
 from blkcrypto.base.units import SECTOR_SHIFT, format_size
@@ -32,12 +33,12 @@ from blkcrypto.block.queue import RequestQueue
 from blkcrypto.block.submit import blk_crypto_submit_bio
 from blkcrypto.block.waiting import RunLoop, Steps, Task
 from hwmodel.keywrap import KeyWrapUnit
-from scenarios.filekeys import FileKeys
+from scenarios.build import settled
 from scenarios.placement.layout import Layout
 from scenarios.schema import Scenario
 from scenarios.serve.engine import CountedCiphers, Engine
 from scenarios.serve.image import ImageDriver, ImageFile
-from scenarios.serve.mapping import Mapping, Piece
+from scenarios.serve.mapping import Piece, keying
 from scenarios.streams import stream
 
 U8 = npt.NDArray[np.uint8]
@@ -92,29 +93,30 @@ class EncryptedDevice:
     """
 
     def __init__(self, scenario: Scenario, path: Path, size: int | None) -> None:
-        seed, device = scenario.run.seed, scenario.device
+        scenario = settled(scenario)
         self.unit_bytes = scenario.keys.data_unit_size
         self.image = ImageFile(path, size)
+        try:
+            self._wire(scenario)
+        except BaseException:
+            self.image.close()
+            raise
+
+    def _wire(self, scenario: Scenario) -> None:
+        seed, device = scenario.run.seed, scenario.device
         self.size = self.image.size
         unit = None
         if device.keywrap is not None:
             unit = KeyWrapUnit(stream(seed, "keywrap"), blob_bytes=device.keywrap.blob_bytes.value)
-        keys = None
-        if scenario.keys.design != "none":
-            keys = FileKeys(scenario.keys, seed=seed, keywrap=unit)
-        self._mapping = Mapping(
-            _layout(scenario, self.image),
-            keys,
-            extent_bytes=scenario.layout.extent_bytes,
-            unit_bytes=self.unit_bytes,
-        )
-        self._engine = Engine(unit)
+        design = keying(scenario, _layout(scenario, self.image), unit)
+        self._mapping = design.pieces
+        self._engine = Engine(unit, design.cipher_of)
         driver = ImageDriver(self.image, self.unit_bytes, self._engine.cipher_of)
         self._loop = RunLoop(on_idle=driver.process)
         self._kernel = Kernel(kernel_profile(scenario.run.kernel))
         self._software = CountedCiphers()
         Fallback(self._kernel, self._loop, stream(seed, "fallback"), provider=self._software)
-        self._where = scenario.keys.engine
+        self._where = "fs-layer" if design.own_ivs else scenario.keys.engine
         self.queue = RequestQueue(
             self._kernel,
             device.name,
@@ -157,7 +159,7 @@ class EncryptedDevice:
                 if transfer.data is None:
                     yield from blk_crypto_submit_bio(kernel, task, self._control(transfer))
                     continue
-                for piece in self._mapping.pieces(transfer.offset, transfer.nbytes):
+                for piece in self._mapping.pieces(transfer.op, transfer.offset, transfer.nbytes):
                     start = piece.offset - transfer.offset
                     data = transfer.data[start : start + piece.nbytes]
                     bio = self._bio(transfer, piece, data, (number << _ADDRESS_SHIFT) + start)
@@ -206,12 +208,13 @@ class EncryptedDevice:
         """What the bio carries, and what is done when it ends: writes take a bounce buffer."""
         cipher = self._engine.of_key(key)
         units = data.reshape(-1, self.unit_bytes)
+        ivs = duns_to_ivs(piece.dun, len(units), iv_bytes=16)
         if transfer.op is ReqOp.WRITE:
-            return cipher.encrypt_run(piece.dun, units).reshape(-1), transfer.ended
+            return cipher.encrypt(ivs, units).reshape(-1), transfer.ended
 
         def decrypt(bio: Bio) -> None:
             if bio.status is BlkStatus.OK:
-                cipher.decrypt_run(piece.dun, units, units)
+                cipher.decrypt(ivs, units, units)
             transfer.ended(bio)
 
         return data, decrypt

@@ -1,5 +1,6 @@
 """What encrypts, by who does it: the keyslots of an inline engine, or ciphers on the CPU."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,6 +11,7 @@ from blkcrypto.block.modes import MODES, CryptoMode
 from blkcrypto.block.profile import CryptoProfile
 from blkcrypto.block.request import Request
 from blkcrypto.crypto.cipher import DataUnitCipher, new_cipher
+from hwmodel.dataplane import UnitCipher
 from hwmodel.device import Device
 from hwmodel.keywrap import KeyWrapUnit
 
@@ -21,17 +23,22 @@ class Engine:
     """The inline crypto engine: what was programmed into each keyslot.
 
     Attributes:
+        unit: unwraps hardware-wrapped keys.
+        own: a design's own ciphers; AES-256-XTS with IV = DUN when None.
         programs, evicts: how often.
     """
 
     unit: KeyWrapUnit | None
+    own: Callable[[BlkCryptoKey], UnitCipher] | None = None
     programs: int = 0
     evicts: int = 0
-    _slots: dict[int, DataUnitCipher] = field(default_factory=dict)
-    _slotless: dict[BlkCryptoKey, DataUnitCipher] = field(default_factory=dict)
+    _slots: dict[int, UnitCipher] = field(default_factory=dict)
+    _slotless: dict[BlkCryptoKey, UnitCipher] = field(default_factory=dict)
 
-    def cipher(self, key: BlkCryptoKey) -> DataUnitCipher:
+    def cipher(self, key: BlkCryptoKey) -> UnitCipher:
         """The cipher that ``key`` gives; hardware unwraps and derives what software cannot."""
+        if self.own is not None:
+            return self.own(key)
         raw = key.raw
         if key.crypto_cfg.key_type is KeyType.HW_WRAPPED:
             assert self.unit is not None, "a wrapped key exists only where a unit wrapped it"
@@ -56,14 +63,14 @@ class Engine:
         if old is not None:
             old.wipe()
 
-    def cipher_of(self, rq: Request) -> DataUnitCipher:
+    def cipher_of(self, rq: Request) -> UnitCipher:
         """The cipher for ``rq``: its keyslot's, or its key's where hardware gets the key with the request."""
         if rq.keyslot >= 0:
             return self._slots[rq.keyslot]
         assert rq.crypt_ctx is not None
         return self.of_key(rq.crypt_ctx.key)
 
-    def of_key(self, key: BlkCryptoKey) -> DataUnitCipher:
+    def of_key(self, key: BlkCryptoKey) -> UnitCipher:
         """The kept cipher of ``key``."""
         found = self._slotless.get(key)
         if found is None:

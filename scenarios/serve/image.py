@@ -13,7 +13,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from blkcrypto.base.status import BlkStatus, errno_to_blk_status
 from blkcrypto.base.units import SECTOR_SHIFT, format_size
 from blkcrypto.block.op import ReqOp
 from blkcrypto.block.request import Request
+from hwmodel.dataplane import UnitCipher
 
 U8 = npt.NDArray[np.uint8]
 
@@ -31,16 +32,6 @@ BATCH_BYTES: Final = 4 << 20
 _FEW_UNITS: Final = 16
 _IV_BYTES: Final = 16  # of AES-256-XTS
 _PUNCH_HOLE_KEEP_SIZE: Final = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-
-
-class UnitCipher(Protocol):
-    """What the controller needs of a cipher."""
-
-    def encrypt(self, ivs: U8, src: U8, out: U8 | None = None) -> U8:
-        """Ciphertext of ``uint8[n, du]``."""
-
-    def decrypt(self, ivs: U8, src: U8, out: U8 | None = None) -> U8:
-        """Plaintext of ``uint8[n, du]``."""
 
 
 class ImageFile:
