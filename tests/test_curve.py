@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from blkcrypto.base.errors import BadInput
 from blkcrypto.base.units import parse_size
 from scenarios.commands.curve import curve_command
-from scenarios.curves.compiled import compiled
 from scenarios.curves.accesses import Accesses
+from scenarios.curves.compiled import compiled
 from scenarios.curves.curve import Curve, curve, curve_at, curve_scenario, sampled_curve
 from scenarios.curves.lru import LruTable
 from scenarios.curves.optimal import OptimalCurve, move_stack
