@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 else:
     _IntType = _RangeType = click.ParamType  # generic only in newer clicks
 
+# Figures of ``scenarios.report.design_plot``, which is imported by who draws only.
+PLOTTED = (
+    "stages", "latency", "throughput", "cpu", "programs", "disk", "memory", "own-ios", "written",
+)  # fmt: skip
 DONE, CHECK_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -327,7 +331,8 @@ def replay_command(
 @cli.command("compare")
 @_scenario_argument
 @click.option("--vary", multiple=True, metavar="KEY=V1,V2,...", help="What to vary; several make a grid.")
-@click.option("--plot", metavar="FILE", help="Draw where the time goes at each point, as SVG.")
+@click.option("--plot", metavar="FILE", help="Draw a figure of every run as SVG: where the time goes.")
+@click.option("--plot-of", type=click.Choice(PLOTTED), default="stages", help="What to draw instead.")
 @_set_option
 @_seed_option
 @_output_options
@@ -335,6 +340,7 @@ def compare_command(
     scenario: str,
     vary: tuple[str, ...],
     plot: str | None,
+    plot_of: str,
     sets: tuple[str, ...],
     seed: int | None,
     json_file: str | None,
@@ -369,9 +375,9 @@ def compare_command(
 
         write_text(html_file, compare_page(points))
     if plot is not None:
-        from scenarios.report.plot import stages_by_point
+        from scenarios.report.design_plot import plot_points
 
-        stages_by_point(points, plot)
+        plot_points(points, plot_of, plot)
     if not quiet and STDOUT not in (json_file, html_file):
         print_compare(new_console(), points)
     return _status([point.result for point in points if point.result is not None])

@@ -157,6 +157,15 @@ def test_every_example_runs_and_prints_what_the_page_says(
             assert as_printed(block.text, printed), f"{where} shows something else than\n{printed}"
         elif block.words and block.words[0].startswith("file="):
             (reader / block.words[0].removeprefix("file=")).write_text(block.text + "\n")
+    for drawn in reader.glob("*.svg"):
+        shown = page.parent / drawn.name
+        if shown.exists():
+            assert words_in(shown) == words_in(drawn), f"{name(page)} shows an old {drawn.name}"
+
+
+def words_in(figure: Path) -> list[str]:
+    """The texts of a figure: axes, legend and the values written at bars."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", figure.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -30,14 +30,15 @@ def _print_compare(console: Console, points: Sequence[Point]) -> None:
     ran = [(point, point.result) for point in points if point.result is not None]
     base = ran[0]
     console.print(Text(base[1].question, style="bold"))
-    if len(points) > _MOST_COLUMNS:
-        print_rows(console, points)
-        return
-    for sentence in answers(ran):
+    few = len(points) <= _MOST_COLUMNS
+    for sentence in answers(ran) if few else ():
         console.print(Text(sentence))
     designs = all(result.figures is not None for _, result in ran)
     if designs:
         print_designs(console, points, lambda point: ", ".join(point.labels.values()))
+    if not few:
+        print_rows(console, points)
+        return
     # The first run heads every table, so that each shows what its differences are from.
     for start in range(1, max(2, len(ran)), _COLUMNS - 1):
         shown = [base, *ran[start : start + _COLUMNS - 1]]

@@ -13,6 +13,8 @@ from scenarios.keying.figures import DesignFigures
 from scenarios.report.console import new_table, print_table
 from scenarios.result import RunResult
 
+_LONGEST_NAME: Final = 26
+
 Shown = tuple[str, RunResult, DesignFigures]
 
 
@@ -62,14 +64,14 @@ TABLES: Final[tuple[tuple[str, tuple[_Column, ...]], ...]] = (
         ),
     ),
     (
-        "Keys",
+        "Keys: derived, set up when files are opened and in I/O, in memory; rules of allocation broken",
         (
-            _Column("programs/I/O", lambda _, figures: f"{figures.programs_per_io:.3f}"),
+            _Column("prog./I/O", lambda _, figures: f"{figures.programs_per_io:.3f}"),
             _Column("derived", lambda _, figures: _count(figures.derivations)),
-            _Column("set at open", lambda _, figures: _count(figures.setups_at_open)),
-            _Column("set in I/O", lambda _, figures: _count(figures.setups_in_io)),
+            _Column("at open", lambda _, figures: _count(figures.setups_at_open)),
+            _Column("in I/O", lambda _, figures: _count(figures.setups_in_io)),
             _Column("live", lambda _, figures: _count(figures.keys_live)),
-            _Column("rules broken", lambda _, figures: _count(sum(figures.violations.values()))),
+            _Column("broken", lambda _, figures: _count(sum(figures.violations.values()))),
         ),
     ),
     (
@@ -84,7 +86,7 @@ TABLES: Final[tuple[tuple[str, tuple[_Column, ...]], ...]] = (
         ),
     ),
     (
-        "What two images show without a key (eight units with one content, then two rewrites)",
+        "What two images show: eight units of one content, then two rewrites",
         (
             _Column("equal units", lambda _, figures: _seen(figures, "equal_units")),
             _Column("same again", lambda _, figures: _again(figures)),
@@ -104,7 +106,9 @@ def print_designs(console: Console, points: Sequence[Point], label: Callable[[Po
     ]
     for title, columns in TABLES:
         table = new_table(console, title, "", *(column.head for column in columns))
-        table.columns[0].no_wrap = True
+        table.padding = (0, 1, 0, 0)
+        table.columns[0].max_width = _LONGEST_NAME
+        table.columns[0].min_width = min(_LONGEST_NAME, max(len(name) for name, _, _ in shown))
         for name, result, figures in shown:
             table.add_row(name, *(column.cell(result, figures) for column in columns))
         print_table(console, table)
