@@ -124,7 +124,8 @@ class Design(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     Attributes:
         key_extent_bytes: extents that files begin with, where extents have keys or tags; btrfs: up to 128M.
-        copy_on_write: writes make new extents, as on btrfs; else extents are written in place.
+        copy_on_write: every write makes a new extent, as on btrfs, though nothing is joined as delayed
+            allocation would; else extents are written in place.
         checksums: ciphertext is checksummed, which hardware cannot do: extents then take the fallback.
         transforms: ciphers in the pool of key-setup-v3 (per file), v4 and v5 (for all).
         strict_contexts: the context checker forgives no allocation during I/O; else those that Linux allows.

@@ -25,11 +25,14 @@ class DesignPlane:
 
     def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
         """See ``DataPlane``."""
-        if request.row < 0:
-            return
+        if request.row >= 0:
+            self._plane.complete(request, self._key(request, key))
+
+    def _key(self, request: Request, key: BlkCryptoKey | None) -> BlkCryptoKey | None:
+        """The key of ``request``, whose DUN becomes the data's own where the filesystem encrypted it."""
         if key is None and request.dun and (request.op == READ or request.op == WRITE):
             key, request.dun = self._regions[request.dun - 1]
-        self._plane.complete(request, key)
+        return key
 
     def forget(self, key: BlkCryptoKey) -> None:
         """See ``DataPlane``."""
@@ -46,4 +49,11 @@ class DesignPlane:
         tear_bytes: int,
     ) -> Counter[str]:
         """See ``DataPlane``."""
-        return self._plane.power_cut(interrupted, rng, tear_bytes)
+        data = [(each, self._key(each, key)) for each, key in interrupted if _carries_data(each)]
+        return self._plane.power_cut(data, rng, tear_bytes)
+
+
+def _carries_data(request: Request) -> bool:
+    """Neither background I/O nor a companion, which has no key though its bio has one."""
+    parent = request.parent
+    return request.row >= 0 and not (parent is not None and parent.key is not None and request.key is None)

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.text import Text
 
 import blkcrypto
+from blkcrypto.base.errors import BadInput
 from blkcrypto.block.key import KeyType
 from blkcrypto.crypto.batch import BatchCipher
 from hwmodel.clock import Row
@@ -31,6 +32,7 @@ from hwmodel.keywrap import KeyWrapUnit
 from hwmodel.media import Media
 from hwmodel.medium import Medium
 from scenarios.build import Model, build
+from scenarios.designs import PLAIN
 from scenarios.hostmemory import Scan, scan
 from scenarios.report.console import new_table, print_table, trimmed
 from scenarios.report.json import Json
@@ -185,8 +187,11 @@ def threat_report(scenario: Scenario) -> ThreatReport:
     """Run ``scenario`` under observation.
 
     Raises:
-        BadInput: the workload cannot be run.
+        BadInput: the workload cannot be run, or nobody says what the design's secrets are.
     """
+    if scenario.keys.design not in PLAIN:
+        what = f"the secrets of {scenario.keys.design} are not known here: use a design of fscrypt"
+        raise BadInput(what, where="keys.design")
     observer = _Observer(scenario)
     # Where the device encrypts, the ciphers of the byte plane are its engine; else they are the CPU's.
     inline = scenario.keys.engine == "inline"
