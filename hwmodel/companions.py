@@ -26,6 +26,7 @@ from hwmodel.clock import Clock, Row
 from hwmodel.controller import Machine
 from hwmodel.device import Host
 from hwmodel.host import Cpus
+from hwmodel.keyslots import Keyslots
 from hwmodel.request import RECORD_WIDTH, STAGE_FIELDS, WRITE, Request, Then
 from hwmodel.software import SoftwareCrypto
 from hwmodel.staging import PAGE_BYTES
@@ -112,6 +113,7 @@ class DesignMachine(Machine):
             fallback=plain.slots is not None,
             holds_slot=holds_slot,
             unit_bytes=self._unit_bytes,
+            keyslots=self._keyslots_type,
             encrypted=plain._encrypted,
             decrypted=plain._decrypted,
         )
@@ -233,6 +235,7 @@ class DesignCrypto(SoftwareCrypto):
         unit_bytes: int,
         encrypted: Then,
         decrypted: Then,
+        keyslots: type[Keyslots] = Keyslots,
     ) -> None:
         self._work = work
         self._submit_encrypted = encrypted
@@ -245,6 +248,7 @@ class DesignCrypto(SoftwareCrypto):
             unit_bytes=unit_bytes,
             encrypted=self._hand_over if work.queues.write_thread else encrypted,
             decrypted=decrypted,
+            keyslots=keyslots,
         )
 
     def encrypt_first(self, request: Request, now: int) -> None:

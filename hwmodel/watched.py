@@ -10,6 +10,7 @@ import numpy as np
 
 from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.clock import Row
+from hwmodel.companions import DesignMachine
 from hwmodel.controller import Machine
 from hwmodel.host import Cpus
 from hwmodel.keyslots import Control, Keyslots
@@ -200,3 +201,7 @@ class WatchedMachine(Machine):
     def _merged_away(self, holder: Request) -> None:
         self._observer.untagged(holder, self.clock.now)
         super()._merged_away(holder)
+
+
+class WatchedDesignMachine(WatchedMachine, DesignMachine):
+    """The same of a machine whose key design costs more than encryption."""

@@ -6,7 +6,6 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from blkcrypto.base.errors import BadInput
 from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.era import kernel_profile
 from blkcrypto.block.key import BlkCryptoKey, KeyType
@@ -21,7 +20,7 @@ from hwmodel.keywrap import KeyWrapUnit
 from hwmodel.observer import Observer
 from hwmodel.plane import DataPlane
 from hwmodel.recordedmedia import RecordedMedia
-from hwmodel.watched import WatchedMachine, WatchedMedia
+from hwmodel.watched import WatchedDesignMachine, WatchedMachine, WatchedMedia
 from scenarios.designs import PLAIN, engine_of
 from scenarios.filekeys import FileKeys
 from scenarios.fua import fua_rows
@@ -162,10 +161,7 @@ def build(
     data: DataPlane | None = plane
     objects = keys.objects if keys is not None else []
     if wired is not None:
-        if observer is not None:
-            what = f"no timeline is drawn for {scenario.keys.design}: choose one of {', '.join(PLAIN)}"
-            raise BadInput(what, where="keys.design")
-        make = partial(DesignMachine, work=wired.work)
+        make = partial(DesignMachine if observer is None else WatchedDesignMachine, work=wired.work)
         device, objects = wired.device, wired.keyer.objects
         data = None if plane is None else DesignPlane(plane, wired.regions)
     recorded = None
@@ -191,7 +187,8 @@ def build(
         is_fua=is_fua,
         storage=recorded if observer is None else recorded or _watched_media(device, seed),
     )
-    if observer is not None and isinstance(machine, WatchedMachine):
+    if observer is not None:
+        assert isinstance(machine, WatchedMachine)
         machine.watch(observer)
     return Model(scenario, layout, keys, plane, measure, machine, recorded, wired, wanted_engine, keywrap)
 
