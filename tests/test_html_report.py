@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from blkcrypto.base.units import format_duration
 from blkcrypto.block.op import ReqOp
 from hwmodel.request import RECORD_WIDTH
+from scenarios.campaign import Campaign, run_campaign
 from scenarios.cli import main
 from scenarios.compare import Point, run_grid
 from scenarios.latencies import LatencyProfile
@@ -28,6 +30,7 @@ from scenarios.records import COLUMN, Records
 from scenarios.report import axes
 from scenarios.report.html import run_page
 from scenarios.report.html_compare import compare_page
+from scenarios.report.html_faults import faults_page
 from scenarios.report.html_sweep import sweep_page
 from scenarios.result import STAGES, RunResult
 from scenarios.run import run
@@ -86,6 +89,7 @@ def both_pages(contention: tuple[str, RunResult], points: list[Point], swept: li
         "run": contention[0],
         "few programs": few,
         "compare": compare_page(points),
+        "faults": faults_page(run_campaign(8, 1, on="local:1")),
         "sweep": sweep_page(swept, knees(measured(swept), 0.05)),
         "sweep as bars": sweep_page(
             [one for one in swept if one.point.labels["keyslots"] == "8" and not one.point.repeat], []
@@ -93,7 +97,7 @@ def both_pages(contention: tuple[str, RunResult], points: list[Point], swept: li
     }
 
 
-KINDS = ["run", "few programs", "compare", "sweep", "sweep as bars"]
+KINDS = ["faults", "run", "few programs", "compare", "sweep", "sweep as bars"]
 
 
 class Outline(HTMLParser):
@@ -218,6 +222,14 @@ def test_a_refused_and_a_failed_point_are_told(swept: list[Ended]) -> None:
     top, below = page.split("<h2>", maxsplit=1)
     assert "its worker died" in top
     assert "EOPNOTSUPP" in below
+
+
+def test_a_campaign_s_violations_are_told_at_the_top_with_their_seeds() -> None:
+    found = Campaign(runs=3, counts=Counter(resets=7), violations=Counter(lost=2), failed_seeds=(41, 43))
+    top, below = faults_page(found).split("<h2>", maxsplit=1)
+    assert "VIOLATION: lost: 2" in top
+    assert "41, 43" in top
+    assert "7" in outline(below).texts
 
 
 def test_a_failed_check_and_a_mismatch_are_told_at_the_top() -> None:

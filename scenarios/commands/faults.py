@@ -27,25 +27,31 @@ _SEEDS_SHOWN = 10
     "--on", "where", default="local", show_default=True, metavar="local[:N]|dask://HOST:PORT", help="Where."
 )
 @click.option("--json", "json_file", metavar="FILE|-", help="Write the counts as JSON.")
+@click.option("--html", "html_file", metavar="FILE|-", help="Write a page with the counts.")
 @click.option("--quiet", "-q", is_flag=True, help="No counts and no progress.")
-def faults_command(runs: int, seed: int, where: str, json_file: str | None, quiet: bool) -> int:
+def faults_command(
+    runs: int, seed: int, where: str, json_file: str | None, html_file: str | None, quiet: bool
+) -> int:
     """Run many small workloads with faults at random, and check what must never happen.
 
     Every run really encrypts its data and reads all of it back.  A violation is named with the seed that
     shows it again: --runs 1 --seed SEED.
     """
     from scenarios.campaign import run_campaign
-    from scenarios.report.files import STDOUT, check_target, write_text
+    from scenarios.report.files import STDOUT, check_targets, write_text
     from scenarios.report.progress import new_progress
 
-    if json_file is not None:
-        check_target(json_file)
+    check_targets(json_file, html_file)
     with new_progress(quiet=quiet) as bar:
         task = bar.add_task("runs", total=runs)
         campaign = run_campaign(runs, seed, on=where, progress=lambda ended: bar.advance(task, ended))
     if json_file is not None:
         write_text(json_file, _json(campaign))
-    if not quiet and json_file != STDOUT:
+    if html_file is not None:
+        from scenarios.report.html_faults import faults_page
+
+        write_text(html_file, faults_page(campaign))
+    if not quiet and STDOUT not in (json_file, html_file):
         _print(campaign)
     return CHECK_FAILED if campaign.violations else DONE
 

@@ -42,7 +42,7 @@ def occupancy_figure(seen: SlotMap, slots: int) -> str:
         f"A colour is a key. Intervals of {format_duration(seen.interval_ns)} show the key they began with. "
     )
     said += "Programs are too many to be marked in it. " if crowded else "Ticks are programs. "
-    said += "Below: the darker the more."
+    said += "Below: the stronger, the more."
     if slots > rows:
         said += f" The first {rows} of {slots} slots."
     return markup.figure("Keys in keyslots", svg, note=said, numbers=_numbers(seen))

@@ -146,7 +146,7 @@ class Area:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strip:
-    """A value per column below a map, the darker the more."""
+    """A value per column below a map: the stronger its colour, the more."""
 
     name: str
     colour: str
