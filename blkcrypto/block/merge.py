@@ -170,11 +170,10 @@ JOIN: Final[dict[Merge, Joiner]] = {Merge.BACK: attempt_back, Merge.FRONT: attem
 
 def attempt(rq: Request, bio: Bio, segments: int, limits: QueueLimits) -> tuple[Attempt, Merge]:
     """Merge ``bio`` into ``rq`` if allowed: ``blk_attempt_bio_merge()``."""
-    if not may_merge(rq, bio):
-        return Attempt.NONE, Merge.NONE
+    # Linux asks the other way round; neither question leaves a mark, and this one is cheap and mostly no.
     where = position(rq, bio)
-    if where is Merge.NONE:
-        return Attempt.NONE, where
+    if where is Merge.NONE or not may_merge(rq, bio):
+        return Attempt.NONE, Merge.NONE
     return JOIN[where](rq, bio, segments, limits), where
 
 

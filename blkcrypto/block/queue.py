@@ -299,10 +299,12 @@ class RequestQueue:
         Raises:
             ValueError: not a number of bytes this request can complete.
         """
-        nbytes = rq.nbytes if nbytes is None else nbytes
-        unit = 512 if rq.crypt_ctx is None else max(512, rq.crypt_ctx.key.crypto_cfg.data_unit_size)
-        if nbytes > rq.nbytes or (nbytes < rq.nbytes and (nbytes % unit or not nbytes)):
-            raise ValueError(f"{nbytes} of {rq.nbytes} bytes are no whole data units of {unit} bytes")
+        if nbytes is None:
+            nbytes = rq.nbytes
+        else:
+            unit = 512 if rq.crypt_ctx is None else max(512, rq.crypt_ctx.key.crypto_cfg.data_unit_size)
+            if nbytes > rq.nbytes or (nbytes < rq.nbytes and (nbytes % unit or not nbytes)):
+                raise ValueError(f"{nbytes} of {rq.nbytes} bytes are no whole data units of {unit} bytes")
         self.kernel.trace(Tracepoint.RQ_COMPLETE, self.name, rq, nbytes >> SECTOR_SHIFT)
         last = nbytes == rq.nbytes
         if last:

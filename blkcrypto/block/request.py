@@ -82,13 +82,14 @@ class Request:
         self.queue = queue
         self.op = op
         self.bios: deque[Bio] = deque(() if bio is None else (bio,))
-        self.flags = ReqFlags.NONE if bio is None else bio.flags
-        self.sector = 0 if bio is None else bio.sector
-        self.nbytes = 0 if bio is None else bio.nbytes
-        self.ioprio = 0 if bio is None else bio.ioprio
-        self.write_hint = 0 if bio is None else bio.write_hint
-        self.write_stream = 0 if bio is None else bio.write_stream
-        self.blkg: object = None if bio is None else bio.blkg
+        self.blkg: object = None
+        if bio is None:
+            self.flags = ReqFlags.NONE
+            self.sector = self.nbytes = self.ioprio = self.write_hint = self.write_stream = 0
+        else:
+            self.flags, self.blkg = bio.flags, bio.blkg
+            self.sector, self.nbytes = bio.it.sector, bio.it.size
+            self.ioprio, self.write_hint, self.write_stream = bio.ioprio, bio.write_hint, bio.write_stream
         self.segments = segments
         self.crypt_ctx: BioCryptCtx | None = None
         self.keyslot = NO_SLOT

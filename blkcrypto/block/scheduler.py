@@ -80,6 +80,8 @@ class NoScheduler:
 
     def merge_bio(self, bio: Bio, segments: int) -> Merge:
         """Try the newest 8; stop at the first that is adjacent but does not fit: ``blk_bio_list_merge()``."""
+        if not self._queue:
+            return Merge.NONE
         for _, rq in zip(range(LOOK_BACK), reversed(self._queue), strict=False):
             result, where = attempt(rq, bio, segments, self._limits)
             if result is Attempt.OK:

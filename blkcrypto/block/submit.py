@@ -93,6 +93,8 @@ def _submit_all(kernel: Kernel, task: Task, bio: Bio) -> Steps[None]:
             fresh: deque[Bio] = deque()
             task.bio_list = fresh
             yield from _submit_one(kernel, task, bio)
+            if not fresh:
+                continue
             # Bios for devices below first, so that a stacked device cannot starve what it waits for.
             lower = [new for new in fresh if new.bdev.disk is not disk]
             same = [new for new in fresh if new.bdev.disk is disk]

@@ -164,22 +164,18 @@ class ImageDriver:
             return
         groups = _by_cipher(batch)
         ordered = [rq for _, group in groups for rq in group]
-        data = np.empty(sum(rq.nbytes for rq in ordered), dtype=np.uint8)
-        places = list(_places(ordered, data))
-        if ordered[0].op is ReqOp.WRITE:
-            for rq, place in zip(ordered, places, strict=True):
-                _gather(rq, place)
+        write = ordered[0].op is ReqOp.WRITE
+        if write:
+            data = np.concatenate([part for rq in ordered for part in _memory(rq)])
             self._crypt(groups, data, encrypt=True)
-            outcome = [
-                self._moved(self._image.write, rq, place) for rq, place in zip(ordered, places, strict=True)
-            ]
         else:
-            outcome = [
-                self._moved(self._image.read, rq, place) for rq, place in zip(ordered, places, strict=True)
-            ]
+            data = np.empty(sum(rq.nbytes for rq in ordered), dtype=np.uint8)
+        move = self._image.write if write else self._image.read
+        places = _places(ordered, data)
+        outcome = [self._moved(move, rq, place) for rq, place in zip(ordered, places, strict=True)]
+        if not write:
             self._crypt(groups, data, encrypt=False)
-            for rq, place in zip(ordered, places, strict=True):
-                _scatter(rq, place)
+            _scatter(ordered, data)
         for rq, status in zip(ordered, outcome, strict=True):
             rq.queue.complete(rq, status)
 
@@ -232,19 +228,21 @@ def _places(ordered: list[Request], data: U8) -> Iterator[U8]:
         at += rq.nbytes
 
 
-def _gather(rq: Request, place: U8) -> None:
-    at = 0
+def _memory(rq: Request) -> Iterator[U8]:
+    """What ``rq`` moves, in order."""
     for bio in rq.bios:
-        for vec in bio.bvecs():
+        first = bio.vecs[0]
+        # Most bios are one vector, whole.
+        whole = len(bio.vecs) == 1 and first.length == bio.it.size
+        for vec in bio.vecs if whole else bio.bvecs():
             assert vec.data is not None
-            place[at : at + vec.length] = vec.data
-            at += vec.length
+            yield vec.data
 
 
-def _scatter(rq: Request, place: U8) -> None:
+def _scatter(ordered: list[Request], data: U8) -> None:
+    """``data`` to where ``ordered`` want it."""
     at = 0
-    for bio in rq.bios:
-        for vec in bio.bvecs():
-            assert vec.data is not None
-            vec.data[:] = place[at : at + vec.length]
-            at += vec.length
+    for rq in ordered:
+        for memory in _memory(rq):
+            memory[:] = data[at : at + len(memory)]
+            at += len(memory)
