@@ -39,6 +39,7 @@ REASONS = {
     "fio",
     "disk",
     "shell",
+    "server",
 }  # machines, rights, programs and data that a test has not
 COMMAND = re.compile(r"^(?:\$ )?(?:\S*/)?blkcrypto [a-z]", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
