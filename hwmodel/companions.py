@@ -33,6 +33,7 @@ from hwmodel.staging import PAGE_BYTES
 
 BACKGROUND: Final = -1
 COMPANION: Final = -2
+_PAGE_SHIFT: Final = 12
 
 Records = npt.NDArray[np.int64]
 Costs = dict[int, int]
@@ -46,11 +47,13 @@ class Queues:
         write_worker: writes are encrypted by a worker on any CPU; else by the submitter.
         write_thread: another thread submits what is encrypted.
         read_worker: reads are decrypted by a worker; else in the completion, on the bio's own CPU.
+        bound: workers stay on the bio's CPU; else the least loaded one takes the work.
     """
 
     write_worker: bool = False
     write_thread: bool = False
     read_worker: bool = True
+    bound: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -256,15 +259,19 @@ class DesignCrypto(SoftwareCrypto):
         if not self._work.queues.write_worker:
             super().encrypt_first(request, now)
             return
-        self.bounce_pages += request.nbytes >> 12
+        self.bounce_pages += request.nbytes >> _PAGE_SHIFT
         self.bounce_pages_peak = max(self.bounce_pages_peak, self.bounce_pages)
-        request.cpu = self._cpus.least_loaded()
-        self._cpus.run(request, now, self._host.worker_ns.value, self._worker_started)
+        self._queue_work(request, now, self._worker_started)
+
+    def _queue_work(self, request: Request, now: int, then: Then) -> None:
+        if not self._work.queues.bound:
+            request.cpu = self._cpus.least_loaded()
+        self._cpus.run(request, now, self._host.worker_ns.value, then)
 
     def decrypt_later(self, request: Request, now: int) -> None:
         """See ``SoftwareCrypto``."""
         if self._work.queues.read_worker:
-            super().decrypt_later(request, now)
+            self._queue_work(request, now, self._worker_started)
         else:
             self._get_cipher(request, now)
 
@@ -281,8 +288,7 @@ class DesignCrypto(SoftwareCrypto):
         super()._run_cipher(request, now)
 
     def _hand_over(self, request: Request, now: int) -> None:
-        request.cpu = self._cpus.least_loaded()
-        self._cpus.run(request, now, self._host.worker_ns.value, self._handed_over)
+        self._queue_work(request, now, self._handed_over)
 
     def _handed_over(self, request: Request, now: int) -> None:
         request.queued += now - request.mark

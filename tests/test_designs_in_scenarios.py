@@ -258,6 +258,18 @@ def test_dm_crypt_pays_for_each_time_a_bio_changes_hands(flags: str, op: int, ha
     assert stages["cpu_crypto"] == 4096 * 10**9 // 4_540_000_000 + 50
 
 
+def test_workers_bound_to_a_cpu_wait_for_one_another() -> None:
+    """Four bios of one CPU at once: elsewhere their workers run side by side."""
+    ios = [(WRITE, 0, offset, 4 * KIB) for offset in range(0, 16 * KIB, 4 * KIB)]
+    queued = {
+        flags: ran("dm-crypt", ios, f"design.crypt_flags={flags}", "queue_depth=4")
+        .directions["all"]
+        .stage_ns["queued"]
+        for flags in ("none", "same_cpu_crypt")
+    }
+    assert queued["same_cpu_crypt"] > queued["none"]
+
+
 def test_default_key_gives_a_file_without_policy_the_device_s_key() -> None:
     ios = [(READ, file, 0, 4 * KIB) for file in range(4)]
     none, all_of_them = (

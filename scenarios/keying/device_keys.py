@@ -1,7 +1,5 @@
 """Designs with one key for the device: dm-crypt, dm-inlinecrypt, default-key, and sealed devices."""
 
-from typing import Final
-
 import numpy as np
 
 from blkcrypto.base.units import SECTOR_SHIFT
@@ -9,7 +7,6 @@ from blkcrypto.block.key import BlkCryptoKey, CryptoConfig, CryptoModeNum, KeyTy
 from blkcrypto.crypto.dmcrypt import DmCipher
 from blkcrypto.fs.fscrypt.keysetup import BLK_CRYPTO_KEY_BYTES
 from blkcrypto.fs.keysetup_io.extent_io import TRANSFORM_BYTES
-from blkcrypto.fs.stacked.crypt_path import DEFAULT_MAX_BYTES
 from hwmodel.companions import DesignWork
 from hwmodel.dataplane import UnitCipher
 from hwmodel.keywrap import KeyWrapUnit
@@ -217,6 +214,3 @@ class DefaultKeyKeyer:
     def extra(self) -> dict[str, int]:
         """None."""
         return {}
-
-
-DM_CRYPT_LONGEST: Final = DEFAULT_MAX_BYTES

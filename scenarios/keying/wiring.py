@@ -12,15 +12,16 @@ from blkcrypto.fs.authenticated.medium import BLOCK_BYTES
 from blkcrypto.fs.authenticated.seal import IV_BYTES, TAG_BYTES
 from blkcrypto.fs.ext4_2014.designs import on_disk_bytes_per_file
 from blkcrypto.fs.extents.designs import EXTENT_DESIGNS, LIGHT
-from blkcrypto.fs.stacked.crypt_path import CryptFlag, Where, read_path, write_path
+from blkcrypto.fs.stacked.crypt_path import DEFAULT_MAX_BYTES, CryptFlag, Where, read_path, write_path
 from blkcrypto.fs.stacked.ecryptfs_header import HEADER_BYTES
 from hwmodel.clock import Row
 from hwmodel.companions import DesignWork, Queues
 from hwmodel.device import Device
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.keying.bios import Bios, Int64
-from scenarios.keying.device_keys import DM_CRYPT_LONGEST, DefaultKeyKeyer, DeviceKeyer
-from scenarios.keying.extent_keys import ExtentKeyer, SetupRules
+from scenarios.keying.device_keys import DefaultKeyKeyer, DeviceKeyer
+from scenarios.keying.extent_keys import ExtentKeyer
+from scenarios.keying.extent_setup import SetupRules
 from scenarios.keying.inline_data import InlineDataKeyer, Region
 from scenarios.keying.keyer import FileBytes, Keyer
 from scenarios.keying.metadata import (
@@ -203,12 +204,13 @@ def _dm_crypt(site: Site) -> _Parts:
     flags = crypt_flags(design.crypt_flags)
     write, read = write_path(flags), read_path(flags)
     spec = dm_spec(design.iv_mode)
-    keyer = DeviceKeyer(site.scenario, site.file_bytes, None, longest=DM_CRYPT_LONGEST, table=spec)
+    keyer = DeviceKeyer(site.scenario, site.file_bytes, None, longest=DEFAULT_MAX_BYTES, table=spec)
     cbc = "cbc" in spec
     queues = Queues(
         write_worker=write.crypt is Where.KCRYPTD,
         write_thread=write.submit is Where.DMCRYPT_WRITE,
         read_worker=read.crypt is not Where.COMPLETION,
+        bound=write.bound,
     )
     uses = ("iv_ns",) if cbc else ()
     return _Parts(keyer, cipher="cbc" if cbc else "xts", hashed_ivs=cbc, queues=queues, uses=uses)
