@@ -6,7 +6,7 @@ from typing import Final
 
 from blkcrypto.base.errors import BadInput
 
-# About 1.5 kB each as text: a file that viewers open at once.
+# About 2 kB each as text: a file that viewers open at once.
 DEFAULT_BIOS: Final = 20_000
 
 
