@@ -27,7 +27,9 @@ def _parts(campaign: Campaign) -> Iterator[str]:
     if failed:
         seeds = ", ".join(map(str, campaign.failed_seeds[:_MOST_SEEDS]))
         yield markup.paragraph(f"--runs 1 --seed SEED shows it again, with one of {seeds}", "setting")
-    rows = [[name, markup.count(count)] for name, count in sorted(campaign.counts.items())]
+    rows: list[markup.Cells] = [
+        [name, markup.count(count)] for name, count in sorted(campaign.counts.items())
+    ]
     yield markup.section("What was met", markup.figures(_figure(campaign), markup.table(["", "times"], rows)))
     yield footer(blkcrypto.__version__)
 
