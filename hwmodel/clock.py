@@ -1,8 +1,8 @@
 """Simulated time: a SimPy environment that also moves requests.
 
 Control work (setup, eviction, resets, faults) is ordinary SimPy processes.  Requests are too many for
-that: a request *is* its own event.  It is queued with a continuation ``then`` and called when its time
-comes, and told the time, in the same queue and the same order as SimPy's events.  Arrivals come from
+that: a request *is* its own event.  It is queued together with a continuation, which is called with it and
+told the time when that comes, in the same queue and the same order as SimPy's events.  Arrivals come from
 sorted columns and are merged with the queue, so an arrival costs no event at all.
 
 At one instant everything queued runs before an arrival: completions come first.
@@ -17,10 +17,11 @@ import simpy
 from hwmodel.request import Request, Then
 
 # SimPy's NORMAL priority; URGENT (0) is its own, for starting processes.
-_NORMAL = 1
+NORMAL = 1
 
-# (time, priority, order, request or event).  Untyped where read: it is told apart by its class.
-_Item = tuple[int, int, int, Any]
+# (time, priority, order, event) or (time, priority, order, request, continuation): told apart by the class of
+# the fourth, so untyped where it is read.  Orders are unique, so nothing behind them is ever compared.
+_Item = Any
 
 Row = tuple[int, ...]
 Arrive = Callable[[Row], None]
@@ -39,8 +40,8 @@ class Clock(simpy.Environment):
         super().__init__()
         self.late = 0
         # SimPy's own queue and counter, under the types they have here.
-        self._items = cast(list[_Item], self._queue)
-        self._order = cast(Iterator[int], self._eid)
+        self.items = cast(list[_Item], self._queue)
+        self.order = cast(Iterator[int], self._eid)
 
     @property
     def now(self) -> int:
@@ -49,20 +50,18 @@ class Clock(simpy.Environment):
 
     def call_at(self, when: int, request: Request, then: Then) -> None:
         """Continue ``request`` with ``then`` at ``when``, which is not in the past."""
-        request.then = then
-        heappush(self._items, (when, _NORMAL, next(self._order), request))
+        heappush(self.items, (when, NORMAL, next(self.order), request, then))
 
     def withdraw(self, thens: tuple[Then, ...] | None = None) -> list[Request]:
         """Take queued requests back, in the order in which they were queued.
 
         ``thens``: only those that would continue with one of these; None takes all.
         """
-        items = self._items
+        items = self.items
         taken: list[_Item] = []
         kept: list[_Item] = []
         for item in items:
-            request = item[3]
-            chosen = isinstance(request, Request) and (thens is None or request.then in thens)
+            chosen = item[3].__class__ is Request and (thens is None or item[4] in thens)
             (taken if chosen else kept).append(item)
         items[:] = kept  # in place: whoever runs the clock looks at this list
         heapify(items)
@@ -71,25 +70,26 @@ class Clock(simpy.Environment):
 
     def step(self) -> None:
         """Run the next thing in the queue, request or event."""
-        items = self._items
-        if items and isinstance(items[0][3], Request):
-            self._now, _, _, request = heappop(items)
-            request.then(request, self._now)
+        items = self.items
+        if items and items[0][3].__class__ is Request:
+            self._now, _, _, request, then = heappop(items)
+            then(request, self._now)
         else:
             super().step()
 
     def run_open(self, rows: Iterable[Row], arrive: Arrive) -> None:
         """Feed ``rows`` (first field: arrival time, never decreasing) and run until nothing is left."""
-        items = self._items
+        items = self.items
+        step = super().step
         for row in rows:
             when = row[0]
             while items and items[0][0] <= when:
-                item = items[0][3]
-                if item.__class__ is Request:
-                    self._now = now = heappop(items)[0]
-                    item.then(item, now)
+                if items[0][3].__class__ is Request:
+                    item = heappop(items)
+                    self._now = now = item[0]
+                    item[4](item[3], now)
                 else:
-                    super().step()
+                    step()
             if when < self._now:  # an earlier arrival waited for room while this one's time passed
                 row = (self._now, *row[1:])
             else:
@@ -102,7 +102,7 @@ class Clock(simpy.Environment):
     def run_closed(self, rows: Iterator[Row], arrive: Arrive, depth: int, room: list[None]) -> None:
         """Keep ``depth`` rows in the system: whoever completes one appends to ``room``."""
         room.extend([None] * depth)
-        items = self._items
+        items = self.items
         step = self.step
         exhausted = False
         while True:
@@ -119,5 +119,5 @@ class Clock(simpy.Environment):
 
     def run_until_empty(self) -> None:
         """Run everything that is queued."""
-        while self._items:
+        while self.items:
             self.step()

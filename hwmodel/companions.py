@@ -21,15 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from blkcrypto.block.key import BlkCryptoKey
-from blkcrypto.block.split import split_sizes
 from hwmodel.clock import Clock, Row
 from hwmodel.controller import Machine
 from hwmodel.device import Host
 from hwmodel.host import Cpus
 from hwmodel.keyslots import Keyslots
-from hwmodel.request import RECORD_WIDTH, STAGE_FIELDS, WRITE, Request, Then
+from hwmodel.request import RECORD_WIDTH, WRITE, Request, Then
 from hwmodel.software import SoftwareCrypto
-from hwmodel.staging import PAGE_BYTES
 
 BACKGROUND: Final = -1
 COMPANION: Final = -2
@@ -96,9 +94,9 @@ class DesignMachine(Machine):
         self._companions: dict[int, list[Row]] = {}
         self._used: dict[Request, BlkCryptoKey | None] = {}
         super().__init__(*args, **named)  # type: ignore[arg-type]  # Machine's own, passed on whole
-        records = self._records
-        self._records = lambda found: _of_bios(found, records)
-        if self._software is None:
+        records = self.recorded.records
+        self.recorded.records = lambda found: _of_bios(found, records)
+        if self.software is None:
             self._alone: Then = self._get_tag
             self._enter = self._get_tag = self._with_companions
         self._submit_bio: Then = self._enter
@@ -133,8 +131,8 @@ class DesignMachine(Machine):
             super().arrive(row)
             return
         self.work.count(row)
-        if self._room is not None:
-            self._room.append(None)
+        if self.room is not None:
+            self.room.append(None)
         if number == COMPANION:
             self._held.append(row)
         else:
@@ -160,59 +158,33 @@ class DesignMachine(Machine):
         if rows is None:
             self._alone(request, now)
             return
-        parts = [*self._data_parts(request), *(self._companion(request, row) for row in rows)]
+        parts = [*self._splitter.parts(request), *(self._companion(request, row) for row in rows)]
         request.parts = len(parts)
         for part in parts:
             self._alone(part, now)
 
-    def _data_parts(self, bio: Request) -> list[Request]:
-        """The bio itself, in as many requests as it needs."""
-        sizes = [bio.nbytes]
-        if self._limits is not None and bio.nbytes > self._max_bytes:
-            unit = self._unit_bytes if bio.key is not None else 1
-            sizes = split_sizes(
-                bio.sector, bio.nbytes, self._limits, segment_bytes=PAGE_BYTES, data_unit_size=unit
-            )
-            self.splits += len(sizes) - 1
-        parts, passed = [], 0
-        for nbytes in sizes:
-            part = self._part(bio)
-            part.sector, part.nbytes = bio.sector + (passed >> 9), nbytes
-            part.dun = bio.dun + passed // self._unit_bytes
-            parts.append(part)
-            passed += nbytes
-        parts[-1].slot, bio.slot = bio.slot, -1
-        return parts
-
     def _companion(self, bio: Request, row: Row) -> Request:
-        part = self._part(bio)
+        part = self._splitter.part(bio)
         _, _, part.op, part.sector, part.nbytes, _, part.dun, _ = row
         part.key = None
         return part
 
-    def _part(self, bio: Request) -> Request:
-        part = self._helper(bio)
-        part.parent = bio
-        for stage in STAGE_FIELDS:
-            setattr(part, stage, getattr(bio, stage))
-        return part
-
-    def _bio_done(self, bio: Request, now: int, key: BlkCryptoKey | None) -> None:
+    def bio_done(self, bio: Request, now: int, key: BlkCryptoKey | None) -> None:
         """See ``Machine``; parts may have no key where the bio has one."""
         if bio.parent is None:
-            super()._bio_done(bio, now, key)
+            super().bio_done(bio, now, key)
             return
         whole = bio.parent
         if bio.key is not None:
             self._used[whole] = key
-        if self._joined(bio) is not None:
-            super()._bio_done(whole, now, self._used.pop(whole, None))
+        if self._splitter.joined(bio) is not None:
+            super().bio_done(whole, now, self._used.pop(whole, None))
 
     def _finish(self, request: Request, now: int, key: BlkCryptoKey | None) -> None:
         background = request.row < 0
         super()._finish(request, now, key)
-        if background and self._room is not None:
-            self._room.pop()
+        if background and self.room is not None:
+            self.room.pop()
 
 
 def _of_bios(found: Records, records: Callable[[Records], None]) -> None:

@@ -28,7 +28,8 @@ from hwmodel.request import Request, Then
 _MAX_READERS_WOKEN = 256
 
 Control = Generator[simpy.Event, object, None]
-_Waiter = tuple[Request | simpy.Event, bool]  # who, and whether for writing
+_Reader = tuple[int, Request]  # when it came, as a number, and who it is
+_Writer = tuple[int, Request | simpy.Event]
 
 
 class Waking(Protocol):
@@ -59,6 +60,40 @@ class Keyslots:
         power: wakes the device before a program, where it ever sleeps.
     """
 
+    # More than 30 attributes: without slots each would be looked up in a dictionary of its own.
+    __slots__ = (
+        "_clock",
+        "_cpus",
+        "_ended",
+        "_evicted",
+        "_failed",
+        "_forgotten",
+        "_power",
+        "_program_ns",
+        "_quiesce",
+        "_readers",
+        "_then",
+        "_turn",
+        "_writers",
+        "abandoned",
+        "acquires",
+        "evicts",
+        "failures",
+        "granted",
+        "hardware",
+        "hits",
+        "lock_held_ns",
+        "lock_waits",
+        "locked",
+        "locked_at",
+        "program_cpu_ns",
+        "programs",
+        "reprograms",
+        "sleepers",
+        "table",
+        "waits",
+    )
+
     def __init__(
         self,
         clock: Clock,
@@ -84,56 +119,64 @@ class Keyslots:
         self._quiesce = quiesce
         self._evicted = evicted
         self._program_ns = program_ns
-        self._granted = granted
+        self.granted = granted
         self._ended = ended
         self._failed = failed
         self._power = power
         self._then: Then = self._programmed if ended is None else self._programmed_or_failed
         self._forgotten = False
-        self._locked = False
-        self._locked_at = 0
-        self._lock_queue: deque[_Waiter] = deque()
-        self._sleepers: list[Request] = []
+        self.locked = False
+        self.locked_at = 0
+        self._turn = 0
+        self._readers: deque[_Reader] = deque()
+        self._writers: deque[_Writer] = deque()
+        self.sleepers: list[Request] = []
 
     @property
     def is_idle(self) -> bool:
         """Whether nobody holds or waits for a slot or the lock."""
         table = self.table
-        waiting = self._locked or self._lock_queue or self._sleepers
+        waiting = self.locked or self._readers or self._writers or self.sleepers
         return not waiting and len(table.idle_order) == table.num_slots
 
     def acquire(self, request: Request, now: int) -> None:
         """Get a slot that holds ``request.key``; ``granted`` is called when it has one, perhaps at once."""
         self.acquires += 1
-        if self._locked:
+        if self.locked:
             request.mark = now
             self.lock_waits += 1
-            self._lock_queue.append((request, False))
+            self._turn += 1
+            self._readers.append((self._turn, request))
             return
         slot = self.table.get(request.key)  # type: ignore[arg-type]  # only encrypted requests come here
         if slot < 0:
             request.mark = now
-            self._program(request, now)
+            self.program(request, now)
             return
         self.hits += 1
         request.slot = slot
-        self._granted(request, now)
+        self.granted(request, now)
 
     def release(self, slot: int, now: int) -> None:
         """Drop a reference, waking every sleeper when the slot becomes idle."""
-        if self.table.put(slot) and self._sleepers:
-            self._wake_sleepers(now)
+        if self.table.put(slot) and self.sleepers:
+            self.wake_sleepers(now)
 
-    def _wake_sleepers(self, now: int) -> None:
-        sleepers, self._sleepers = self._sleepers, []
+    def wake_sleepers(self, now: int) -> None:
+        """A slot is idle: all who sleep go for the lock."""
+        sleepers, self.sleepers = self.sleepers, []
         for request in sleepers:
             request.keyslot_idle += now - request.mark
             request.mark = now
-            self._lock_queue.append((request, True))
-        if not self._locked:
+            self._queue_writer(request)
+        if not self.locked:
             self._serve_queue(now)
 
-    def _program(self, request: Request, now: int) -> None:
+    def _queue_writer(self, who: Request | simpy.Event) -> None:
+        self._turn += 1
+        self._writers.append((self._turn, who))
+
+    def program(self, request: Request, now: int) -> None:
         """A miss that holds the lock for writing: program the victim, or sleep until a slot is idle."""
         if self._power is not None and not self._power.is_awake(now):
             self._power.wait(request, now, self._awake)
@@ -141,10 +184,10 @@ class Keyslots:
         slot = self.table.victim()
         if slot < 0:
             self.waits += not request.keyslot_idle
-            self._sleepers.append(request)
+            self.sleepers.append(request)
             return
-        self._locked = True
-        self._locked_at = now
+        self.locked = True
+        self.locked_at = now
         request.slot = slot
         if self._quiesce is None:
             self._start_programming(request, now)
@@ -155,10 +198,10 @@ class Keyslots:
         """The device runs; the slots may look different now."""
         request.keyslot_program += now - request.mark
         request.mark = now
-        if self._locked:
-            self._lock_queue.append((request, True))
+        if self.locked:
+            self._queue_writer(request)
         elif not self._hit(request, now):
-            self._program(request, now)
+            self.program(request, now)
 
     def _start_programming(self, request: Request, now: int) -> None:
         cost_ns = self._program_ns(request.key)  # type: ignore[arg-type]  # as above
@@ -169,17 +212,17 @@ class Keyslots:
             self._cpus.run(request, now, cost_ns, self._then)
 
     def _programmed(self, request: Request, now: int) -> None:
-        key = request.key
+        key, slot = request.key, request.slot
         assert key is not None
         request.keyslot_program += now - request.mark
-        self.hardware[request.slot] = key
-        self.table.install(request.slot, key)
+        self.hardware[slot] = key
+        self.table.install(slot, key)
         self.programs += 1
         if self._power is not None:
             self._power.used(now)
         if self._quiesce is not None:
             self._quiesce.resume(now)
-        self._granted(request, now)
+        self.granted(request, now)
         self._drop_lock(now)
 
     def _programmed_or_failed(self, request: Request, now: int) -> None:
@@ -198,60 +241,57 @@ class Keyslots:
         self.failures += 1
         if self._quiesce is not None:
             self._quiesce.resume(now)
-        self._wake_sleepers(now)
+        self.wake_sleepers(now)
         self._failed(request, now, status)
         self._drop_lock(now)
 
     def _drop_lock(self, now: int) -> None:
-        self._locked = False
-        self.lock_held_ns += now - self._locked_at
-        if self._lock_queue:
+        self.locked = False
+        self.lock_held_ns += now - self.locked_at
+        if self._readers or self._writers:
             self._serve_queue(now)
 
     def _serve_queue(self, now: int) -> None:
-        queue = self._lock_queue
-        while queue and not self._locked:
-            who, for_writing = queue.popleft()
-            if not for_writing:
-                self._serve_readers(who, now)
-            elif isinstance(who, Request):
-                request = who
-                request.keyslot_lock += now - request.mark
-                request.mark = now
-                # Someone may have programmed the key while this request waited.
-                if not self._hit(request, now):
-                    self._program(request, now)
+        """The lock is free: whoever came first goes on, until one takes it for writing."""
+        readers, writers = self._readers, self._writers
+        while not self.locked:
+            if readers and not (writers and writers[0][0] < readers[0][0]):
+                self._serve_readers(now)
+            elif writers:
+                self._serve_writer(writers.popleft()[1], now)
             else:
-                self._locked = True
-                self._locked_at = now
-                who.succeed()
+                return
 
-    def _serve_readers(self, first: Request | simpy.Event, now: int) -> None:
-        queue = self._lock_queue
-        readers = [first]
-        left: list[_Waiter] = []
-        while queue:
-            who, for_writing = queue.popleft()
-            if for_writing or len(readers) >= _MAX_READERS_WOKEN:
-                left.append((who, for_writing))
-            else:
-                readers.append(who)
-        queue.extend(left)
+    def _serve_writer(self, who: Request | simpy.Event, now: int) -> None:
+        if isinstance(who, Request):
+            who.keyslot_lock += now - who.mark
+            who.mark = now
+            # Someone may have programmed the key while this request waited.
+            if not self._hit(who, now):
+                self.program(who, now)
+        else:
+            self.locked = True
+            self.locked_at = now
+            who.succeed()
+
+    def _serve_readers(self, now: int) -> None:
+        readers = self._readers
+        get = self.table.get
         hits: list[Request] = []
-        for request in readers:
-            assert isinstance(request, Request)
+        for _ in range(min(len(readers), _MAX_READERS_WOKEN)):
+            _, request = readers.popleft()
             request.keyslot_lock += now - request.mark
             request.mark = now
-            request.slot = self.table.get(request.key)  # type: ignore[arg-type]  # as above
-            if request.slot < 0:
-                queue.append((request, True))
+            slot = request.slot = get(request.key)  # type: ignore[arg-type]  # as above
+            if slot < 0:
+                self._queue_writer(request)
             else:
                 hits.append(request)
         # They all look before any goes on: a request that goes on may free a tag for another, whose miss
         # takes the lock at once.
         self.hits += len(hits)
         for request in hits:
-            self._granted(request, now)
+            self.granted(request, now)
 
     def _hit(self, request: Request, now: int) -> bool:
         slot = self.table.get(request.key)  # type: ignore[arg-type]  # only encrypted requests come here
@@ -259,18 +299,18 @@ class Keyslots:
             return False
         self.hits += 1
         request.slot = slot
-        self._granted(request, now)
+        self.granted(request, now)
         return True
 
     def _lock(self) -> Control:
         """A process: take the lock for writing, behind whoever waits for it."""
-        if self._locked or self._lock_queue:
+        if self.locked or self._readers or self._writers:
             turn = self._clock.event()
-            self._lock_queue.append((turn, True))
+            self._queue_writer(turn)
             yield turn
         else:
-            self._locked = True
-            self._locked_at = self._clock.now
+            self.locked = True
+            self.locked_at = self._clock.now
 
     def hold_lock(self, duration_ns: int) -> Control:
         """A process: hold the profile lock for writing, as every key operation of a device does.
@@ -312,12 +352,13 @@ class Keyslots:
         fresh.table = KeyslotTable(self.table.num_slots)
         fresh.lose_keys()
         fresh._then = fresh._programmed if fresh._ended is None else fresh._programmed_or_failed
-        fresh._locked = False
-        fresh._lock_queue = deque()
-        fresh._sleepers = []
+        fresh.locked = False
+        fresh._readers, fresh._writers = deque(), deque()
+        fresh.sleepers = []
         fresh.abandoned = self.acquires - self.hits - self.programs - self.failures
-        self._lock_queue.clear()
-        self._sleepers.clear()
+        self._readers.clear()
+        self._writers.clear()
+        self.sleepers.clear()
         self._forgotten = True
         return fresh
 

@@ -47,22 +47,22 @@ class ServiceTimes:
     def __init__(self, facts: MediaFacts, rng: np.random.Generator) -> None:
         self._fixed = _fixed_ns(facts)
         self._rate = _rates_per_s(facts)
-        self._means: dict[tuple[int, int], int] = {}
+        self._means: dict[int, dict[int, int]] = {int(op): {} for op in self._fixed}  # by operation and size
         self._exponential = facts.shape == "exponential"
         self._rng = rng
         self._draws: list[float] = []
 
     def mean_ns(self, op: int, nbytes: int) -> int:
         """Mean service time of one piece."""
-        mean = self._means.get((op, nbytes))
+        mean = self._means[op].get(nbytes)
         if mean is None:
             mean = self._fixed[ReqOp(op)] + size_ns(nbytes, self._rate.get(ReqOp(op), 0))
-            self._means[op, nbytes] = mean
+            self._means[op][nbytes] = mean
         return mean
 
     def draw_ns(self, op: int, nbytes: int) -> int:
         """Service time of the next piece."""
-        mean = self._means.get((op, nbytes)) or self.mean_ns(op, nbytes)
+        mean = self._means[op].get(nbytes) or self.mean_ns(op, nbytes)
         if not self._exponential:
             return mean
         if not self._draws:
@@ -148,23 +148,23 @@ class Media:
 
         Adds the wait until its first piece starts to ``request.device_queue`` and sets ``request.media``.
         """
-        op = request.op
-        nbytes = request.nbytes
-        free = self._free
         if self._any:
-            service = self._draw_ns(op, nbytes)
+            service = request.media = self._draw_ns(request.op, request.nbytes)
+            free = self._free
             start = free[0]
             if start < now:
                 start = now
             done = start + service
             heapreplace(free, done)
+            request.device_queue += start - now
+            return done
+        op, nbytes = request.op, request.nbytes
+        offset = request.sector << SECTOR_SHIFT
+        stripe = self._stripe
+        if offset % stripe + nbytes > stripe and op <= WRITE:
+            start, done = self._serve_pieces(op, offset, nbytes, now)
         else:
-            offset = request.sector << SECTOR_SHIFT
-            stripe = self._stripe
-            if offset % stripe + nbytes > stripe and op <= WRITE:
-                start, done = self._serve_pieces(op, offset, nbytes, now)
-            else:
-                start, done = self._serve_piece(op, nbytes, offset // stripe, now)
+            start, done = self._serve_piece(op, nbytes, offset // stripe, now)
         request.device_queue += start - now
         request.media = done - start
         return done

@@ -73,7 +73,6 @@ class Request:
         "status",
         "submit",
         "tag_wait",
-        "then",
         "transfer",
     )
 
@@ -89,7 +88,6 @@ class Request:
         self.members: list[Request] = []
         self.parent: Request | None = None
         self.parts = 0
-        self.then: Then = _unscheduled
         self.cpu_then: Then = _unscheduled
 
     def __repr__(self) -> str:

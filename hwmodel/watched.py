@@ -12,14 +12,16 @@ from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.clock import Row
 from hwmodel.companions import DesignMachine
 from hwmodel.controller import Machine
+from hwmodel.holding import Holding
 from hwmodel.host import Cpus
 from hwmodel.keyslots import Control, Keyslots
 from hwmodel.media import Media
 from hwmodel.observer import Observer
+from hwmodel.recordbuffer import RecordBuffer
 from hwmodel.request import RECORD_WIDTH, Request, Then
 
 # Far earlier than records are handed on: whoever joins them with what was told should hold few bios.
-_TELL_AFTER: Final = 1024 * RECORD_WIDTH
+_TELL_AFTER_BYTES: Final = 1024 * RECORD_WIDTH * 8
 
 
 class WatchedCpus(Cpus):
@@ -66,7 +68,7 @@ class WatchedKeyslots(Keyslots):
         """Tell ``observer`` from here on."""
         self._observer = observer
         self._start_anew()
-        self._go_on_granted, self._granted = self._granted, self._tell_granted
+        self._go_on_granted, self.granted = self.granted, self._tell_granted
 
     def _start_anew(self) -> None:
         self._used_since = [-1] * self.table.num_slots
@@ -85,9 +87,10 @@ class WatchedKeyslots(Keyslots):
             self._used_since[slot] = -1
         super().release(slot, now)
 
-    def _wake_sleepers(self, now: int) -> None:
-        sleepers = self._sleepers
-        super()._wake_sleepers(now)
+    def wake_sleepers(self, now: int) -> None:
+        """As ``Keyslots.wake_sleepers``."""
+        sleepers = self.sleepers
+        super().wake_sleepers(now)
         for request in sleepers:
             self._observer.reached(request)
 
@@ -102,7 +105,7 @@ class WatchedKeyslots(Keyslots):
         super()._programmed(request, now)
 
     def _drop_lock(self, now: int) -> None:
-        self._observer.locked(self._locked_at, max(self._begun, self._locked_at), now, self._holder)
+        self._observer.locked(self.locked_at, max(self._begun, self.locked_at), now, self._holder)
         self._begun, self._holder = -1, -1
         super()._drop_lock(now)
 
@@ -124,8 +127,55 @@ class WatchedKeyslots(Keyslots):
                 self._observer.used(slot, since, self._clock.now)
             self._observer.emptied(slot, self._clock.now)
         fresh._start_anew()
-        fresh._granted = fresh._tell_granted
+        fresh.granted = fresh._tell_granted
         return fresh
+
+
+class WatchedHolding(Holding):
+    """A scheduler that tells which requests give their tag up because they merged."""
+
+    def watch(self, observer: Observer) -> None:
+        """Tell ``observer`` from here on."""
+        self._observer = observer
+
+    def merged_away(self, holder: Request) -> None:
+        """As ``Holding.merged_away``."""
+        self._observer.untagged(holder, self._now())
+        super().merged_away(holder)
+
+
+class WatchedRecords(RecordBuffer):
+    """Records that are told early."""
+
+    __slots__ = ("_observer", "_told")
+
+    def watch(self, observer: Observer) -> None:
+        """Tell ``observer`` from here on."""
+        self._observer = observer
+        self._told = 0
+
+    def take(self, request: Request, now: int) -> None:
+        """As ``RecordBuffer.take``."""
+        super().take(request, now)
+        request.transfer = request.media = 0  # or the next bio would seem to begin with them
+        if len(self.packed) - self._told >= _TELL_AFTER_BYTES:
+            self._tell()
+
+    def flush(self) -> None:
+        """As ``RecordBuffer.flush``."""
+        self._tell()
+        self._told = 0
+        super().flush()
+
+    def _tell(self) -> None:
+        fresh = np.frombuffer(bytes(self.packed[self._told :]), dtype=np.int64).reshape(-1, RECORD_WIDTH)
+        self._told = len(self.packed)
+        bios = fresh[fresh[:, 0] >= 0]  # the others are I/O that a key design makes for itself
+        if len(bios):
+            self._observer.completed(bios)
+
+
+_Telling = WatchedCpus | WatchedMedia | WatchedKeyslots | WatchedHolding | WatchedRecords
 
 
 class WatchedMachine(Machine):
@@ -133,15 +183,18 @@ class WatchedMachine(Machine):
 
     _cpus_type: ClassVar = WatchedCpus
     _keyslots_type: ClassVar = WatchedKeyslots
+    _holding_type: ClassVar = WatchedHolding
+    _records_type: ClassVar = WatchedRecords
 
     def watch(self, observer: Observer) -> None:
         """Tell ``observer`` everything from here on."""
         self._observer = observer
-        self._told = 0
         self._go_on_submitted, self._enter = self._enter, self._tell_submitted
-        self._go_on_tagged, self._tagged = self._tagged, self._tell_tagged
-        for part in (self.cpus, self._media, self.keyslots):
-            if isinstance(part, WatchedCpus | WatchedMedia | WatchedKeyslots):
+        self._go_on_tagged, self.tags.granted = self.tags.granted, self._tell_tagged
+        for part in (self.cpus, self.storage, self.keyslots, self._holding, self.recorded):
+            if isinstance(
+                part, WatchedCpus | WatchedMedia | WatchedKeyslots | WatchedHolding | WatchedRecords
+            ):
                 part.watch(observer)
 
     def arrive(self, row: Row) -> None:
@@ -176,31 +229,9 @@ class WatchedMachine(Machine):
         self._observer.untagged(request, now)
         super()._device_done(request, now)
 
-    def _finish(self, request: Request, now: int, key: BlkCryptoKey | None) -> None:
-        super()._finish(request, now, key)
-        request.transfer = request.media = 0  # or the next bio would seem to begin with them
-        if len(self._recorded) - self._told >= _TELL_AFTER:
-            self._tell_records()
-
-    def _flush_records(self) -> None:
-        self._tell_records()
-        self._told = 0
-        super()._flush_records()
-
-    def _tell_records(self) -> None:
-        fresh = np.array(self._recorded[self._told :], dtype=np.int64).reshape(-1, RECORD_WIDTH)
-        self._told = len(self._recorded)
-        bios = fresh[fresh[:, 0] >= 0]  # the others are I/O that a key design makes for itself
-        if len(bios):
-            self._observer.completed(bios)
-
     def _never_sent(self, request: Request, now: int) -> None:
         self._observer.untagged(request, now)
         super()._never_sent(request, now)
-
-    def _merged_away(self, holder: Request) -> None:
-        self._observer.untagged(holder, self.clock.now)
-        super()._merged_away(holder)
 
 
 class WatchedDesignMachine(WatchedMachine, DesignMachine):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from msgspec.structs import replace
 
@@ -57,11 +58,17 @@ class Model:
     def rows(
         self, batches: Iterable[TraceBatch], progress: Callable[[int], None] | None = None
     ) -> Iterator[Row]:
-        """Rows for the machine, a batch at a time; ``progress`` hears of each batch's trace rows."""
+        """Rows for the machine; ``progress`` hears of each batch's trace rows when they are used up."""
+        # From zip to the machine without a step in Python between.
+        return chain.from_iterable(self._batches_of_rows(batches, progress))
+
+    def _batches_of_rows(
+        self, batches: Iterable[TraceBatch], progress: Callable[[int], None] | None
+    ) -> Iterator[Iterable[Row]]:
         unit = self.scenario.keys.data_unit_size
         scale = self.scenario.run.time_scale
         if self.wired is not None and self.wired.filesystem is not None:
-            yield from self.wired.filesystem.rows(self.wired.work)
+            yield self.wired.filesystem.rows(self.wired.work)
             self.rows_read = self.wired.filesystem.steps
             return
         for batch in batches:
@@ -71,9 +78,9 @@ class Model:
                 self.recorded.append(batch.latency_ns[placed.row])
             self.rows_read += len(batch)
             if self.wired is None:
-                yield from self._machine_rows(placed, unit, scale)
+                yield self._machine_rows(placed, unit, scale)
             else:
-                yield from self.wired.rows(placed, _scaled(placed, scale), batch)
+                yield self.wired.rows(placed, _scaled(placed, scale), batch)
                 self.bios_made = self.wired.bios_made
             if progress is not None:
                 progress(len(batch))

@@ -164,6 +164,6 @@ class DistributionBuilder:
             return dict.fromkeys(PERCENTILES, self._min)
         if self._histogram is not None:
             return self._histogram.percentiles(PERCENTILES, self._count)
-        ordered = np.sort(np.concatenate(self._kept))
         ranks = [max(1, math.ceil(percentage / 100 * self._count)) - 1 for percentage in PERCENTILES]
+        ordered = np.partition(np.concatenate(self._kept), sorted(set(ranks)))  # in its place at each rank
         return dict(zip(PERCENTILES, ordered[ranks].tolist(), strict=True))

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from blkcrypto.base.status import BlkStatus
 from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.controller import Machine
+from hwmodel.faultdoor import FaultDoor
 from hwmodel.faults import Injector
 from hwmodel.keyslots import Control, Keyslots
 from hwmodel.powerloss import VolatileWrites
@@ -71,8 +72,8 @@ def test_programming_the_wrong_key_after_a_reset_is_found(monkeypatch: pytest.Mo
 
 
 def test_losing_a_requeued_request_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    withdraw = Machine.withdraw
-    monkeypatch.setattr(Machine, "withdraw", lambda self: withdraw(self)[1:])
+    withdraw = FaultDoor.withdraw
+    monkeypatch.setattr(FaultDoor, "withdraw", lambda self: withdraw(self)[1:])
     found = violations()
     assert found["bios lost"]
     assert found["runs that did not end"]
@@ -82,10 +83,10 @@ def test_completing_a_requeued_request_twice_is_found(monkeypatch: pytest.Monkey
     finish = Machine._finish
 
     def twice(self: Machine, request: Request, now: int, key: BlkCryptoKey | None) -> None:
-        recorded = len(self._recorded)
+        recorded = len(self.recorded.packed)
         finish(self, request, now, key)
         if request.row % 50 == 0:
-            self._recorded.extend(self._recorded[recorded:])
+            self.recorded.packed += self.recorded.packed[recorded:]
 
     monkeypatch.setattr(Machine, "_finish", twice)
     assert violations()["bios completed twice"]
