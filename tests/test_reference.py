@@ -146,6 +146,12 @@ def test_the_page_on_results_has_every_key_of_a_result_and_no_other() -> None:
     assert _first_column(shown["keyslots"]) == set(_table(result, "keyslots"))
 
 
+def test_the_page_on_results_has_every_figure_of_a_design() -> None:
+    result = run_object(run(load_scenario("keyslot-contention", sets=["ios=20", "design=dm-crypt"])))
+    shown = tables((FOLDER / "result.md").read_text(encoding="utf-8"))["design"]
+    assert _first_column(shown) == set(_table(result, "design"))
+
+
 def _first_column(table: list[list[str]]) -> set[str]:
     return {name for row in table for name in names(row[0])}
 
