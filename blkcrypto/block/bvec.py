@@ -11,7 +11,6 @@ Rules (include/linux/bvec.h, block/bio.c; reference block-layer.md sections 3.10
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,8 +24,7 @@ PAGE_BYTES: Final = 4096
 BIO_MAX_VECS: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
-class BioVec:
+class BioVec(NamedTuple):
     """``struct bio_vec``.
 
     Attributes:

@@ -9,7 +9,7 @@ Rules:
 
 import socket
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from scenarios.serve.export import MAX_PAYLOAD_BYTES, Job
@@ -107,17 +107,33 @@ class Connection:
             for request, payload in found
         ]
 
-    def send(self, buffers: Iterable[bytes | memoryview]) -> None:
+    def send(self, buffers: Sequence[bytes | memoryview]) -> None:
         """Queue ``buffers`` and send what the socket takes.
 
         Raises:
             OSError: the connection is broken.
         """
+        if not self._waiting and len(buffers) <= _MOST_BUFFERS:
+            buffers = self._unsent(buffers)
         for buffer in buffers:
             if len(buffer):
                 self._waiting.append(memoryview(buffer))
                 self._waiting_bytes += len(buffer)
         self.flush()
+
+    def _unsent(self, buffers: Sequence[bytes | memoryview]) -> Sequence[bytes | memoryview]:
+        """Send at once what the socket takes, which mostly is all; the rest."""
+        try:
+            sent = self.sock.sendmsg(buffers)
+        except BlockingIOError:
+            return buffers
+        if sent == sum(map(len, buffers)):
+            return ()
+        rest = list(buffers)
+        while sent >= len(rest[0]):
+            sent -= len(rest.pop(0))
+        rest[0] = memoryview(rest[0])[sent:]
+        return rest
 
     def flush(self) -> None:
         """Send what the socket takes; OSError when the connection is broken."""

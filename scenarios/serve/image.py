@@ -80,7 +80,7 @@ class ImageFile:
 
     def read(self, offset: int, out: U8) -> None:
         """Fill ``out`` from ``offset`` on; OSError when that fails."""
-        done = 0
+        done = os.preadv(self._fd, [out.data], offset)
         while done < len(out):
             count = os.preadv(self._fd, [out[done:].data], offset + done)
             if not count:
@@ -89,7 +89,7 @@ class ImageFile:
 
     def write(self, offset: int, data: U8) -> None:
         """Write all of ``data``; OSError when that fails."""
-        done = 0
+        done = os.pwrite(self._fd, data.data, offset)
         while done < len(data):
             done += os.pwrite(self._fd, data[done:].data, offset + done)
 
