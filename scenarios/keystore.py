@@ -7,7 +7,6 @@ not at all, and good for trying things out, never for real data.
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -22,6 +21,7 @@ from blkcrypto.crypto.hwkdf import KDF_VARIANTS
 from hwmodel.device import Device
 from hwmodel.keywrap import KeyWrapUnit, UnitState
 from scenarios.load import load_device
+from scenarios.report.files import whole_file
 
 _FORMAT: Final = "blkcrypto key-wrapping unit, version 1"
 _WARNING: Final = "An emulation's wrapping keys in the clear. Never use them for real data."
@@ -143,15 +143,5 @@ def write_private(path: Path, data: bytes) -> None:
     Raises:
         BadInput: it cannot be written.
     """
-    try:
-        # mkstemp() gives mode 0600 from the first moment on.
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise BadInput(f"cannot write it: {error.strerror}", where=str(path)) from None
+    with whole_file(str(path), private=True) as file:
+        file.write(data)

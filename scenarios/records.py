@@ -4,7 +4,8 @@ A record is what ``hwmodel.request.RECORD`` names: one row of ``int64`` per fini
 them out in batches, in the order of completion; ``scenarios.run.run(sinks=...)`` passes them on.
 """
 
-import tempfile
+import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from blkcrypto.base.errors import BadInput
 from hwmodel.request import RECORD
-from scenarios.report.files import STDOUT, check_target
+from scenarios.report.files import STDOUT, check_no_special, check_target, lock, part_path, real_path
 from scenarios.traces.with_polars import need_polars, polars_errors, polars_path
 
 if TYPE_CHECKING:
@@ -48,23 +49,38 @@ class ParquetRecords:
         if target == STDOUT:
             raise BadInput("Parquet goes to a file: name one", where="--parquet")
         check_target(target)
+        check_no_special(target, "Parquet")
         need_polars()
-        self._target = Path(target)
+        self._target = real_path(target)
+        self._folder = part_path(self._target)
         self._pending: list[Records] = []
         self._pending_records = 0
         self._parts: list[Path] = []
 
     def __enter__(self) -> Self:
         # Parts lie beside the result, where there is room for it.  polars joins them without reading all.
-        self._folder = tempfile.TemporaryDirectory(dir=self._target.parent, prefix=f".{self._target.name}.")
+        # Whatever is in their folder is of a run that was killed, or locked by one that is not.
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._locked = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise BadInput(f"cannot write it: {error.strerror}", where=str(self._target)) from None
+        try:
+            lock(self._locked, str(self._target))
+        except BadInput:
+            os.close(self._locked)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._folder:
+        try:
             if kind is None:
                 self._finish()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            os.close(self._locked)
 
     def add(self, records: Records) -> None:
         """Take a batch of records."""
@@ -77,7 +93,7 @@ class ParquetRecords:
         import polars as pl
 
         records = np.concatenate(self._pending) if self._pending else np.zeros((0, len(RECORD)), np.int64)
-        part = Path(self._folder.name) / f"{len(self._parts):08}.parquet"
+        part = self._folder / f"{len(self._parts):08}.parquet"
         try:
             pl.from_numpy(records, schema=dict.fromkeys(RECORD, pl.Int64)).write_parquet(part)
         except polars_errors() as error:
@@ -94,7 +110,7 @@ class ParquetRecords:
         whole = self._parts[0]
         try:
             if len(self._parts) > 1:
-                whole = Path(self._folder.name) / "whole.parquet"
+                whole = self._folder / "whole.parquet"
                 pl.scan_parquet(self._parts).sink_parquet(whole)
             whole.replace(self._target)
         except polars_errors() as error:

@@ -41,7 +41,7 @@ def convert(
 
     TRACE is a file, - for standard input or builtin:NAME.  OUT appears whole or not at all.
     """
-    from scenarios.report.files import STDOUT, check_target
+    from scenarios.report.files import STDOUT, check_no_special, check_target
     from scenarios.report.progress import new_progress
     from scenarios.source import trace_path
     from scenarios.traces.parquet import write_parquet, write_parquet_by_stream
@@ -51,6 +51,7 @@ def convert(
     if out == STDOUT:
         raise BadInput("Parquet goes to a file: name one", where=out)
     check_target(out)
+    check_no_special(out, "Parquet")
     if target.exists() and Path(source).exists() and target.samefile(source):
         raise BadInput("this is the trace itself: choose another name", where=out)
     with (

@@ -16,6 +16,7 @@ import numpy as np
 from blkcrypto.base.errors import BadInput
 from blkcrypto.base.units import SECTOR_BYTES, SECTOR_SHIFT
 from blkcrypto.block.op import ReqOp
+from scenarios.report.files import check_no_special, check_target
 from scenarios.serve.export import Job
 from scenarios.serve.protocol import Command, CommandFlags
 from scenarios.traces.batch import BATCH_ROWS, NO_FILE, TraceBatch
@@ -54,14 +55,14 @@ class Capture:
         self._text: TextIO | None = None
         self._unflushed = 0
         self._columns = {name: array("q") for name in ("time_ns", "op", "sector", "nbytes", "stream")}
+        check_target(str(path))
+        if path.suffix == ".parquet":
+            check_no_special(str(path), "Parquet")
+            return
         try:
-            handle = path.open("w", encoding="ascii")
+            self._text = path.open("w", encoding="ascii")
         except OSError as error:
             raise BadInput(f"cannot write it: {error.strerror}", where=str(path)) from None
-        if path.suffix == ".parquet":
-            handle.close()
-        else:
-            self._text = handle
 
     def __enter__(self) -> Self:
         return self

@@ -48,6 +48,7 @@ class ImageFile:
     def __init__(self, path: Path, size: int | None) -> None:
         self.path = path
         self._fd = -1
+        is_new = not path.exists()
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,6 +56,8 @@ class ImageFile:
         except BaseException as error:
             if self._fd >= 0:
                 os.close(self._fd)
+                if is_new:
+                    path.unlink(missing_ok=True)
             if isinstance(error, BlockingIOError):
                 raise BadInput("another server has it open", where=str(path)) from None
             if isinstance(error, OSError):

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from blkcrypto.base.errors import BadInput
 from scenarios.load import load_scenario, replay_scenario
 from scenarios.report.files import STDOUT
 from scenarios.schema import Scenario
@@ -75,11 +76,17 @@ def session(
     Raises:
         BadInput: image, address or capture cannot be used.
     """
+    is_new = not image.exists()
     with ExitStack() as stack:
         device = EncryptedDevice(scenario, image, size)
         stack.callback(device.close)
         recording = stack.enter_context(Capture(capture, device.size)) if capture is not None else None
-        listening, uri = listen(address, allow_remote=allow_remote)
+        try:
+            listening, uri = listen(address, allow_remote=allow_remote)
+        except BadInput:
+            if is_new:
+                image.unlink(missing_ok=True)
+            raise
         exported = ExportedDevice(device, verify=verify)
         server = Server(exported, listening, name=scenario.name, capture=recording, log=say)
         with stopped_by_signals(server):

@@ -111,9 +111,13 @@ class Store:
         except OSError:
             self._lock.close()
             raise BadInput("another sweep is writing there", where=str(folder)) from None
-        for left_over in self._points.glob(".*"):  # of a sweep that was killed
-            left_over.unlink()
-        self._spent, self._index = _new_index(folder / "index.sqlite")
+        try:
+            for left_over in self._points.glob(".*"):  # of a sweep that was killed
+                left_over.unlink()
+            self._spent, self._index = _new_index(folder / "index.sqlite")
+        except (OSError, sqlite3.Error) as error:
+            self._lock.close()
+            raise BadInput(f"cannot write there: {error}", where=str(folder)) from None
 
     def __enter__(self) -> Self:
         return self
@@ -124,7 +128,6 @@ class Store:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._index.commit()
         self._index.close()
         self._lock.close()
 
@@ -163,8 +166,11 @@ class Store:
             **metrics(result or {}),
         }
         places = ", ".join(f":{name}" for name in row)
-        self._index.execute(f"INSERT OR REPLACE INTO points ({', '.join(row)}) VALUES ({places})", row)
-        self._index.commit()
+        try:
+            self._index.execute(f"INSERT OR REPLACE INTO points ({', '.join(row)}) VALUES ({places})", row)
+            self._index.commit()
+        except sqlite3.Error as error:
+            raise BadInput(f"cannot write it: {error}", where=str(self.folder / "index.sqlite")) from None
 
 
 def _new_index(path: Path) -> tuple[dict[str, tuple[int, float | None]], sqlite3.Connection]:
@@ -173,7 +179,8 @@ def _new_index(path: Path) -> tuple[dict[str, tuple[int, float | None]], sqlite3
     with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as before:
         rows = before.execute("SELECT digest, attempts, wall_s FROM points WHERE status = 'done'")
         spent = {digest: (attempts, wall_s) for digest, attempts, wall_s in rows}
-    path.unlink(missing_ok=True)
+    for file in (path, path.with_name(f"{path.name}-journal")):
+        file.unlink(missing_ok=True)
     index = sqlite3.connect(path)
     index.execute(f"CREATE TABLE points ({', '.join(' '.join(column) for column in _COLUMNS)})")
     return spent, index

@@ -14,6 +14,7 @@ import numpy as np
 
 from blkcrypto.base.errors import BadInput
 from blkcrypto.block.op import ReqOp
+from scenarios.report.files import part_path, real_path
 from scenarios.traces.batch import BATCH_ROWS, NO_FILE, Int32, TraceBatch
 from scenarios.traces.errors import Problem, TraceError
 from scenarios.traces.parsing import Job
@@ -42,7 +43,9 @@ def write_parquet(batches: Iterator[TraceBatch], file_names: list[str], out: Pat
     Raises:
         BadInput: polars is not installed, or ``out`` cannot be written.
     """
-    part = out.with_name(f"{out.name}.part")
+    out = real_path(out)
+    part = part_path(out)
+    part.unlink(missing_ok=True)  # of a process that was killed
     try:
         _sink(batches, file_names, part, str(out))
         part.replace(out)
@@ -66,7 +69,8 @@ def write_parquet_by_stream(batches: Iterator[TraceBatch], file_names: list[str]
         raise BadInput("it exists: name a new folder", where=str(folder))
     if not hasattr(pl, "PartitionBy"):
         raise BadInput(f"a file per stream needs a newer polars than {pl.__version__}", where=str(folder))
-    part = folder.with_name(f"{folder.name}.part")
+    part = part_path(folder)
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
     whole_streams = pl.PartitionBy(
         part,
         key="stream",
