@@ -1,14 +1,15 @@
 """The ``blkcrypto`` command: parse, call, print; no logic.
 
 Exit status: 0 done; 1 a check failed (data mismatch, invariant, self-test); 2 the request is wrong; 130
-interrupted.  Only click is imported here: everything else is imported by the command that needs it, so that
-``--help`` and shell completion are quick.
+interrupted; 143 and 129 ended by SIGTERM and SIGHUP.  Only click is imported here: everything else is
+imported by the command that needs it, so that ``--help`` and shell completion are quick.
 """
 
 import difflib
-import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
@@ -28,6 +29,7 @@ from scenarios.commands.list import list_command
 from scenarios.commands.serve import serve
 from scenarios.commands.sweep import sweep_command
 from scenarios.commands.threat import threat
+from scenarios.ending import Terminated, drop_output, flush_output, terminated_by_signals, what_failed
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -46,6 +48,7 @@ PLOTTED = (
     "stages", "latency", "throughput", "cpu", "programs", "disk", "memory", "own-ios", "written",
 )  # fmt: skip
 DONE, CHECK_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
+_TOO_MANY = re.compile(r"(Got unexpected extra arguments?) \(.*\)")
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
@@ -124,12 +127,13 @@ class _Group(click.Group):
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of the console script; the exit status."""
     try:
-        status = cli.main(args=args, prog_name="blkcrypto", standalone_mode=False)
-        sys.stdout.flush()
+        with terminated_by_signals():
+            status = cli.main(args=args, prog_name="blkcrypto", standalone_mode=False)
+            flush_output()
     except click.NoSuchOption as error:
         return _failed(" ".join(error.format_message().split()) + _options_hint(error.ctx))
     except click.UsageError as error:
-        return _failed(" ".join(error.format_message().split()) + _usage_hint(error))
+        return _failed(_without_words(" ".join(error.format_message().split())) + _usage_hint(error))
     except click.ClickException as error:
         return _failed(" ".join(error.format_message().split()))
     except (BadInput, BlkCryptoError) as error:
@@ -137,16 +141,26 @@ def main(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except (BrokenPipeError, _NobodyReads):
-        # Python flushes standard output once more when it ends, which must not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        drop_output()
         return DONE
+    except Terminated as ended:
+        return ended.status
+    except MemoryError:
+        return _failed("not enough memory: fewer I/Os, files or keys need less")
+    except OSError as error:
+        return _failed(what_failed(error))
     return status if isinstance(status, int) else DONE
+
+
+def _without_words(message: str) -> str:
+    """``message`` without the words that were too many: one of them may be a key, and errors get logged."""
+    return _TOO_MANY.sub(r"\1", message)
 
 
 def _usage_hint(error: click.UsageError) -> str:
     """How the command is called, where arguments are missing or too many."""
     ctx = error.ctx
-    too_many = error.message.startswith("Got unexpected extra argument")
+    too_many = _TOO_MANY.match(error.message)
     if ctx is None or not (too_many or isinstance(error, click.MissingParameter)):
         return ""
     return f" Write `{' '.join(ctx.get_usage().removeprefix('Usage: ').split())}`"
@@ -162,7 +176,8 @@ def _options_hint(ctx: click.Context | None) -> str:
 
 
 def _failed(message: str) -> int:
-    print(f"blkcrypto: {message}", file=sys.stderr)
+    with suppress(OSError):
+        click.echo(f"blkcrypto: {message}", err=True)
     return BAD_REQUEST
 
 
@@ -446,7 +461,7 @@ def _run(scenario: "Scenario", files: _Files, quiet: bool) -> int:
     from scenarios.run import run
     from scenarios.timeline.recorder import open_timeline
 
-    check_targets(files.json, files.html)
+    check_targets(files.json, files.html, files.parquet, files.timeline)
     observed = Observed.of(scenario)
     sinks = list(observed.sinks) if files.html is not None else []
     observers: list[Observer] = []
