@@ -48,6 +48,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("block.max_request_bytes", 4096, _UNBOUNDED),  # Linux raises smaller limits to one page
     ("block.max_segments", 1, 65535),
     ("run.time_scale", 0, 1e9),
+    ("run.queue_depth", 0, 1 << 20),
     ("run.seed", 0, 2**64 - 1),
 )
 # Device figures that have to be at least 1, and those with a ceiling.

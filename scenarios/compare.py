@@ -10,6 +10,7 @@ from scenarios.load import load_scenario
 from scenarios.result import RunResult
 from scenarios.run import run
 from scenarios.schema import Scenario
+from scenarios.source import check_read_again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,7 @@ def run_grid(
     refusals = [each for each in scenarios if isinstance(each, Refused)]
     if len(refusals) == len(grid):
         raise refusals[0]
+    check_read_again(each for each in scenarios if isinstance(each, Scenario))
     # Designs are compared by more than time; a plain run has that left out.
     figures = any(key in ("design", "keys.design") for key in vary)
     points: list[Point] = []

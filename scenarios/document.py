@@ -32,6 +32,8 @@ _PARSERS: dict[str, tuple[Callable[[str], int], str]] = {
     "_ns": (parse_duration_ns, "80us"),
     "_per_s": (parse_rate, "2900MB/s"),
 }
+# A dotted key of very many parts, on which tomllib spends the square of their number.
+_DEEP_KEY = re.compile(r"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){100}""")
 # Sizes whose kernel name carries no unit.
 _SIZES = frozenset({"data_unit_size", "byte"})
 
@@ -64,6 +66,8 @@ def parse_toml(text: str, file: str) -> Document:
     Raises:
         BadInput: not TOML; says line and column.
     """
+    if _DEEP_KEY.search(text):
+        raise BadInput("arrays or tables are nested too deeply", where=file)
     try:
         return Document(file, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

@@ -59,6 +59,7 @@ def load_scenario(name_or_path: str, *, sets: Sequence[str] = ()) -> Scenario:
     return _scenario(_read(name_or_path, "scenarios", "catalog", "scenario"), sets)
 
 
+_LARGEST_FILE_BYTES = 1 << 20
 _OPTIONAL_SECTIONS: dict[str, type[msgspec.Struct]] = {
     "keyslots": Keyslots,
     "engine": Engine,
@@ -265,7 +266,12 @@ def _read(name_or_path: str, package: str, folder: str, kind: str) -> Document:
         return parse_toml(text, f"{name_or_path}.toml")
     path = Path(name_or_path)
     try:
-        return parse_toml(path.read_text(encoding="utf-8"), name_or_path)
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE_BYTES + 1)
+        if len(data) > _LARGEST_FILE_BYTES:
+            what = f"more than {_LARGEST_FILE_BYTES >> 20} MiB: this is no {kind}"
+            raise BadInput(what, where=name_or_path)
+        return parse_toml(data.decode("utf-8"), name_or_path)
     except FileNotFoundError:
         meant = nearest_file(name_or_path) if path.suffix or len(path.parts) > 1 else ""
         meant = meant or nearest(name_or_path, names)

@@ -1,7 +1,8 @@
 """Where a scenario's rows come from: a trace reader or a generator, behind one face."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Protocol
 
 from blkcrypto.base.errors import BadInput
@@ -11,6 +12,7 @@ from scenarios.schema import Scenario
 from scenarios.traces.batch import BATCH_ROWS, TraceBatch
 from scenarios.traces.completed import LARGEST, WHICH_HAVE_THEM, completed
 from scenarios.traces.reader import TraceReader, open_trace
+from scenarios.traces.source import STDIN
 from scenarios.workload import Workload
 
 _BUILTIN = "builtin:"
@@ -104,6 +106,22 @@ def open_source(scenario: Scenario) -> Source:
         zero_size=workload.zero_size,
     )
     return _TraceSource(reader) if scenario.run.media == "model" else _RecordedSource(reader, workload.limit)
+
+
+def check_read_again(scenarios: Iterable[Scenario]) -> None:
+    """Refuse what several runs would have to read, but only the first could.
+
+    Raises:
+        BadInput: standard input or a pipe is the trace of more than one.
+    """
+    once: set[str] = set()
+    for scenario in scenarios:
+        trace = scenario.workload.trace
+        if trace is None or not (trace == STDIN or Path(trace).is_fifo()):
+            continue
+        if trace in once:
+            raise BadInput("a pipe can be read only once: save the trace in a file", where=trace)
+        once.add(trace)
 
 
 def trace_path(name: str) -> str:

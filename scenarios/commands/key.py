@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hwmodel.keywrap import KeyWrapUnit
     from scenarios.keystore import UnitFile
 
+_MOST_BYTES = 1 << 16  # many times any key or blob
 _DEFAULT_DEVICE = "ufs40-ice-hwkm"
 _DEFAULT_KDF = "kdf1"
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -190,12 +191,14 @@ def _get(text: str) -> bytes:
     """Bytes of an argument."""
     if text.startswith("@"):
         try:
-            return Path(text[1:]).read_bytes()
-        except OSError as error:
-            raise BadInput(f"cannot be read: {error.strerror}", where=text[1:]) from None
+            with Path(text[1:]).open("rb") as file:
+                return file.read(_MOST_BYTES)
+        except (OSError, ValueError) as error:
+            what = error.strerror if isinstance(error, OSError) else str(error)
+            raise BadInput(f"cannot be read: {what}", where="the file after @") from None
     where = "standard input" if text == "-" else "argument"
     try:
-        return bytes.fromhex(sys.stdin.read().strip() if text == "-" else text)
+        return bytes.fromhex(sys.stdin.read(_MOST_BYTES).strip() if text == "-" else text)
     except ValueError:
         raise BadInput("not hex: write hex digits, @FILE, or -", where=where) from None
 

@@ -19,7 +19,12 @@ DONE, CHECK_FAILED, POINTS_FAILED = 0, 1, 3
 @click.argument("scenario")
 @click.option("--vary", multiple=True, metavar="KEY=V1,V2,...", help="What to vary; several make a grid.")
 @click.option(
-    "--repeat", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Seeds per point."
+    "--repeat",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Seeds per point.",
 )
 @click.option(
     "--on", "where", default="local", show_default=True, metavar="local[:N]|dask://HOST:PORT", help="Where."

@@ -23,6 +23,7 @@ import blkcrypto
 from scenarios.check import Refused
 from scenarios.load import load_scenario
 from scenarios.schema import Scenario
+from scenarios.source import check_read_again
 from scenarios.sweeps.executor import Workers
 from scenarios.sweeps.point import Outcome, Point, digest, run_point
 from scenarios.sweeps.shards import expanded
@@ -86,6 +87,7 @@ def plan(
         points.extend(_repeats(name_or_path, labels, scenario, changes, repeat, len(points)))
     if len(refusals) == len(points):
         raise refusals[0]
+    check_read_again(point.scenario for point in points if point.scenario is not None)
     return points
 
 

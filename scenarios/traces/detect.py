@@ -24,6 +24,8 @@ def detect(source: Source) -> Format:
     if not head:
         source.read(1)  # damage at the very beginning has a message of its own
         raise TraceError("the trace is empty", where=source.name)
+    if len(head) == _HEAD_BYTES and not any(head):
+        raise TraceError("begins with nothing but zeroes: this is no trace", where=source.name)
     rows = FORMATS.values()
     for row in rows:
         if row.binary and row.binary(head) and (b"\0" in head or row.name == "parquet"):

@@ -5,7 +5,8 @@ Rules:
 - A line ends with ``\\n`` or ``\\r\\n``; the last one may lack it.  Blank lines and lines that begin with
   ``#`` are no rows, but they count as lines.
 - A line of more than ``LINE_LIMIT`` bytes is a bad line; only its beginning is kept, so that a file without
-  line ends needs no memory.
+  line ends needs no memory.  It is handed out at once: who stops at bad lines need not read to its end, which
+  a device or a compressed bomb may not have.  Nobody reads more than ``_LONGEST_LINE_BYTES`` of one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from blkcrypto.base.errors import at_line
+from scenarios.traces.errors import TraceError
+
 LINE_LIMIT: Final = 64 << 10
+_LONGEST_LINE_BYTES: Final = 256 << 20
 # Numbers are read in words of 8 bytes, up to three of them, which may begin before the text.
 PAD: Final = 32
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -91,15 +96,31 @@ def read_blocks(name: str, pieces: Iterable[bytes]) -> Iterator[Block]:
     """
     carry = b""
     line = 1
+    in_long_line, skipped = False, 0
     for data in pieces:
         if line == 1 and not carry:
             data = data.removeprefix(_BYTE_ORDER_MARK)
+        if in_long_line:
+            end = data.find(b"\n")
+            skipped += len(data)
+            if end < 0 and skipped > _LONGEST_LINE_BYTES:
+                what = f"a line of more than {_LONGEST_LINE_BYTES >> 20} MiB: this is no trace in text"
+                raise TraceError(what, where=at_line(name, line - 1))
+            if end < 0:
+                continue
+            data, in_long_line = data[end + 1 :], False
         data = carry + data
         cut = data.rfind(b"\n") + 1
         carry = data[cut:][: LINE_LIMIT + 1]
         if cut:
             block, lines = _block(name, data[:cut], line)
             line += lines
+            if len(block):
+                yield block
+        if len(carry) > LINE_LIMIT:
+            block, _ = _block(name, carry + b"\n", line)
+            line, carry, in_long_line = line + 1, b"", True
+            skipped = len(data)
             if len(block):
                 yield block
     if carry:

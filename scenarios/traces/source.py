@@ -22,12 +22,45 @@ STDIN: Final = "-"
 _STDIN_NAME: Final = "<stdin>"
 # A zstd block of a few bytes can stand for 128 KiB, so small bites bound what one of them becomes.
 _ZSTD_BITE: Final = 2048
+_XZ_BITE: Final = 1 << 16
+# `xz -9` needs 65 MiB; a file may ask for 4 GiB.
+_XZ_MEMORY_BYTES: Final = 256 << 20
 _DAMAGE: Final = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError)
 
 
 class _Stream(Protocol):
     def read1(self, size: int, /) -> bytes:
         """Some bytes, at most ``size``: few enough that damage after them does not lose them."""
+
+
+class _XzStream:
+    """Decompresses stream after stream.  Unlike ``LZMAFile`` it bounds the memory that a file may ask for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._input = b""
+        self._stream: lzma.LZMADecompressor | None = None
+
+    def read1(self, size: int, /) -> bytes:
+        while True:
+            if not self._input and (self._stream is None or self._stream.needs_input):
+                self._input = self._file.read1(_XZ_BITE)  # type: ignore[attr-defined]  # it is buffered
+                if not self._input:
+                    if self._stream is not None:
+                        raise EOFError("the last xz stream has no end")
+                    return b""
+            if self._stream is None:
+                self._input = self._input.lstrip(b"\0")  # padding between streams
+                if not self._input:
+                    continue
+                self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+            out = self._stream.decompress(self._input, max_length=size)
+            self._input = b""
+            if self._stream.eof:
+                self._input = self._stream.unused_data
+                self._stream = None
+            if out:
+                return out
 
 
 class _ZstdStream:
@@ -59,7 +92,7 @@ class _ZstdStream:
 
 _COMPRESSIONS: Final[tuple[tuple[bytes, str, Callable[[BinaryIO], _Stream]], ...]] = (
     (b"\x1f\x8b", "gzip", lambda file: gzip.GzipFile(fileobj=file)),
-    (b"\xfd7zXZ\x00", "xz", lzma.LZMAFile),
+    (b"\xfd7zXZ\x00", "xz", _XzStream),
     (b"\x28\xb5\x2f\xfd", "zstd", _ZstdStream),
 )
 
