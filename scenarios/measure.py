@@ -56,6 +56,18 @@ class _Direction:
         )
 
 
+def _history(record: Records) -> str:
+    """What one bio went through, in words."""
+    bio = dict(zip(COLUMN, record.tolist(), strict=True))
+    stages = ", ".join(f"{stage} {bio[stage]}" for stage in STAGES if bio[stage])
+    done, total = bio["done_ns"], bio["total"]
+    return (
+        f"bio {bio['row']}: {ReqOp(bio['op']).name} of {bio['nbytes']} bytes, "
+        f"arrived at {done - total} ns, done at {done} ns, {total} ns in all; "
+        f"stages in ns: {stages or 'none'}"
+    )
+
+
 class Measure:
     """Takes record batches from a machine.
 
@@ -72,6 +84,7 @@ class Measure:
         self.errors: dict[str, int] = {}
         self.stages_sum_to_total = True
         self.no_negative_time = True
+        self.first_broken = ""  # history of the first bio that breaks one of them
         # Area under the number of bios in the system: every completion time less every arrival time.
         self.inflight_area = 0
 
@@ -81,8 +94,11 @@ class Measure:
             sink.add(records)
         columns = np.ascontiguousarray(records.T)
         stages = columns[_STAGES]
-        self.stages_sum_to_total &= bool((stages.sum(axis=0) == columns[COLUMN["total"]]).all())
+        sums = stages.sum(axis=0) == columns[COLUMN["total"]]
+        self.stages_sum_to_total &= bool(sums.all())
         self.no_negative_time &= bool((stages >= 0).all())
+        if not self.first_broken and not (self.stages_sum_to_total and self.no_negative_time):
+            self.first_broken = _history(records[int(np.argmin(sums & (stages >= 0).all(axis=0)))])
         self.bios += len(records)
         done_ns = columns[COLUMN["done_ns"]]
         self.last_done_ns = int(done_ns[-1])

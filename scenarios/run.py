@@ -213,6 +213,8 @@ def _notes(model: Model) -> Iterable[str]:
     if late := model.machine.clock.late:
         most = model.scenario.run.max_in_flight
         yield f"the device could not keep up: {late} bios arrived late, behind {most} in flight"
+    if model.measure.first_broken:
+        yield f"the first bio that breaks a check: {model.measure.first_broken}"
     if model.machine.injector is not None:
         for name, count in sorted(model.machine.injector.counts.items()):
             yield f"faults: {name}: {count}"
