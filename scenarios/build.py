@@ -28,9 +28,9 @@ from scenarios.fua import fua_rows
 from scenarios.keyed import Int64, KeyedBatch
 from scenarios.keying.plane import DesignPlane
 from scenarios.keying.wiring import Wired, any_size, wire
-from scenarios.measure import Measure
 from scenarios.placement.layout import Layout, PlacedBatch
-from scenarios.records import Records
+from scenarios.results.measure import Measure
+from scenarios.results.records import Records
 from scenarios.schema import Scenario
 from scenarios.streams import stream
 from scenarios.traces.batch import RecordedBatch, TraceBatch

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from scenarios.load import ReplayOptions
-    from scenarios.result import RunResult
+    from scenarios.results.result import RunResult
     from scenarios.schema import Scenario
 
     _IntType = click.ParamType[int]
@@ -451,13 +451,13 @@ def _run(scenario: "Scenario", files: _Files, quiet: bool) -> int:
     from dataclasses import replace
 
     from hwmodel.observer import Observer, Observers
-    from scenarios.observed import Observed
-    from scenarios.records import ParquetRecords
     from scenarios.report.console import new_console, print_run
     from scenarios.report.files import STDOUT, check_targets, write_text
     from scenarios.report.html import run_page
     from scenarios.report.json import run_json
     from scenarios.report.progress import new_progress
+    from scenarios.results.observed import Observed
+    from scenarios.results.records import ParquetRecords
     from scenarios.run import run
     from scenarios.timeline.recorder import open_timeline
 

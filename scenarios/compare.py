@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from blkcrypto.base.errors import BadInput
-from scenarios.check import Refused
+from scenarios.files.check import Refused
 from scenarios.load import load_scenario
-from scenarios.result import RunResult
+from scenarios.results.result import RunResult
 from scenarios.run import run
 from scenarios.schema import Scenario
 from scenarios.source import check_read_again

@@ -7,8 +7,8 @@ from blkcrypto.base.errors import BadInput
 from blkcrypto.base.status import BlkStatus
 from blkcrypto.block.op import ReqOp
 from hwmodel.request import RECORD
-from scenarios.records import scan_records
-from scenarios.result import STAGES
+from scenarios.results.records import scan_records
+from scenarios.results.result import STAGES
 from scenarios.traces.with_polars import polars_errors
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def explain_bio(file: str, bio: int | None = None) -> list[Explanation]:
     """What became of ``bio``, or of the slowest; one entry per piece when it was cut in several.
 
     Args:
-        file: records that ``scenarios.records.ParquetRecords`` wrote.
+        file: records that ``scenarios.results.records.ParquetRecords`` wrote.
 
     Raises:
         BadInput: the file is no such file, or has no such bio.

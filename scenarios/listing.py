@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from scenarios.figures import unit
+from scenarios.files.figures import unit
 
 if TYPE_CHECKING:
     from hwmodel.device import Device

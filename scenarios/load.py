@@ -3,7 +3,7 @@
 A scenario's ``device`` is the name of a shipped device, the path of a device file, or a table with ``base``
 and changes: ``[device.keyslots] count = 8``.  A changed figure's source becomes ``set by the scenario``
 unless the change brings its own.  ``sets`` are ``KEY=VALUE`` texts laid over the file
-(``scenarios.overrides``); ``scenarios.document`` says how quantities are written.
+(``scenarios.files.overrides``); ``scenarios.files.document`` says how quantities are written.
 """
 
 from collections import deque
@@ -17,10 +17,10 @@ import msgspec
 from blkcrypto.base.errors import BadInput
 from hwmodel.device import Device, Engine, Keyslots, KeyWrap
 from scenarios import schema
-from scenarios.check import check_device, check_scenario
-from scenarios.document import Document, Table, canonical, decode, merged, parse_toml
-from scenarios.nearest import nearest, nearest_file
-from scenarios.overrides import put, sets_document
+from scenarios.files.check import check_device, check_scenario
+from scenarios.files.document import Document, Table, canonical, decode, merged, parse_toml
+from scenarios.files.nearest import nearest, nearest_file
+from scenarios.files.overrides import put, sets_document
 from scenarios.schema import Scenario
 
 DEFAULT_DEVICE = {"raw": "ufs31-ice-raw", "hw-wrapped": "ufs40-ice-hwkm"}

@@ -17,9 +17,9 @@ import msgspec
 
 from blkcrypto.base.units import format_duration, format_size
 from hwmodel.device import Device, Figure
+from scenarios.files.overrides import SHORTCUTS
 from scenarios.listing import list_rows
 from scenarios.load import load_device, shipped_devices
-from scenarios.overrides import SHORTCUTS
 from scenarios.schema import Scenario
 
 # Suffix of a field's name -> what it holds, and how it is written.

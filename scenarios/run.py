@@ -8,10 +8,10 @@ import blkcrypto
 from blkcrypto.base.errors import BadInput
 from hwmodel.observer import Observer
 from scenarios.build import Model, build
-from scenarios.figures import shown
+from scenarios.files.figures import shown
 from scenarios.keying.measured import attackers_view, design_figures
-from scenarios.records import RecordSink
-from scenarios.result import CpuResult, KeyslotResult, RunResult
+from scenarios.results.records import RecordSink
+from scenarios.results.result import CpuResult, KeyslotResult, RunResult
 from scenarios.schema import Scenario
 from scenarios.source import open_source
 from scenarios.traces.batch import TraceBatch

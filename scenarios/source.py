@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from blkcrypto.base.errors import BadInput
-from scenarios.nearest import nearest
+from scenarios.files.nearest import nearest
 from scenarios.placement.layout import Layout
 from scenarios.schema import Scenario
 from scenarios.traces.batch import BATCH_ROWS, TraceBatch

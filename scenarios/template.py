@@ -13,9 +13,9 @@ from typing import Final, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from hwmodel.device import Device, Figure, Quantiles
+from scenarios.files.spelling import spell
 from scenarios.load import DEFAULT_DESIGN, load_device, shipped_devices
 from scenarios.schema import Scenario
-from scenarios.spelling import spell
 
 _WIDTH: Final = 100
 _SECTIONS: Final = ("workload", "layout", "keys", "design", "block", "faults", "run")

@@ -7,7 +7,7 @@ import numpy as np
 from blkcrypto.block.op import ReqOp
 from scenarios.keying.figures import DesignFigures
 from scenarios.load import load_scenario
-from scenarios.result import RunResult
+from scenarios.results.result import RunResult
 from scenarios.run import run
 from scenarios.schema import Scenario
 from scenarios.traces.batch import TraceBatch

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from scenarios.load import load_scenario
-from scenarios.result import RunResult
+from scenarios.results.result import RunResult
 from scenarios.run import run
 
 WITHIN: Final = 0.15

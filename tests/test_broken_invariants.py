@@ -7,8 +7,8 @@ from blkcrypto.block.op import ReqOp
 from hwmodel.request import RECORD_WIDTH
 from scenarios import run as running
 from scenarios.load import load_scenario
-from scenarios.measure import Measure
-from scenarios.records import COLUMN, Records
+from scenarios.results.measure import Measure
+from scenarios.results.records import COLUMN, Records
 
 
 def records(**changes: int) -> Records:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from hwmodel.device import Device
-from scenarios.cachefit import fit_cache
-from scenarios.calibrate import calibrate, replay
+from scenarios.calibration.cachefit import fit_cache
+from scenarios.calibration.calibrate import calibrate, replay
+from scenarios.calibration.recording import Recording, held_back_rows
 from scenarios.load import load_device
-from scenarios.recording import Recording, held_back_rows
 from tests.machines import US, device, fig
 
 MIB = 1 << 20

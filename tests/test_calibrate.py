@@ -16,13 +16,13 @@ from blkcrypto.base.errors import BadInput
 from blkcrypto.block.op import ReqOp
 from hwmodel.device import Media, Quantiles
 from hwmodel.media import EmpiricalTimes
-from scenarios.calibrate import Calibration, calibrate
+from scenarios.calibration.calibrate import Calibration, calibrate
+from scenarios.calibration.mediafit import fit_media
+from scenarios.calibration.recording import HoldBack, Recording, held_back_rows, read_recording
+from scenarios.calibration.servicetimes import WHOLE, Structure, service_times
 from scenarios.commands.calibrate import calibrate as command
 from scenarios.load import load_device, shipped_devices
-from scenarios.mediafit import fit_media
-from scenarios.recording import HoldBack, Recording, held_back_rows, read_recording
 from scenarios.report.device_file import device_toml
-from scenarios.servicetimes import WHOLE, Structure, service_times
 from tests.machines import US, device, fig
 from tests.oracle.fifo_servers import done_times
 

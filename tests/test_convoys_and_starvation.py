@@ -3,7 +3,7 @@
 from functools import cache
 
 from scenarios.load import load_scenario
-from scenarios.result import DirectionResult
+from scenarios.results.result import DirectionResult
 from scenarios.run import run
 
 

@@ -8,7 +8,7 @@ import pytest
 from blkcrypto.base.errors import BadInput
 from hwmodel.device import Device, Figure
 from scenarios.load import load_device, load_scenario, shipped_devices
-from scenarios.result import RunResult
+from scenarios.results.result import RunResult
 from scenarios.run import run
 
 DEVICES = shipped_devices()

@@ -9,8 +9,8 @@ import pytest
 from blkcrypto.base.errors import BadInput
 from hwmodel.request import RECORD, RECORD_WIDTH
 from scenarios.cli import main
-from scenarios.records import COLUMN, ParquetRecords, Records
-from scenarios.result import STAGES
+from scenarios.results.records import COLUMN, ParquetRecords, Records
+from scenarios.results.result import STAGES
 
 polars = pytest.importorskip("polars", reason="the extra 'trace' is not installed")
 

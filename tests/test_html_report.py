@@ -22,20 +22,20 @@ from hwmodel.request import RECORD_WIDTH
 from scenarios.campaign import Campaign, run_campaign
 from scenarios.cli import main
 from scenarios.compare import Point, run_grid
-from scenarios.latencies import LatencyProfile
 from scenarios.load import load_scenario
-from scenarios.observed import Observed
-from scenarios.overtime import OverTime
-from scenarios.records import COLUMN, Records
 from scenarios.report import axes
 from scenarios.report.html import run_page
 from scenarios.report.html_compare import compare_page
 from scenarios.report.html_faults import faults_page
 from scenarios.report.html_sweep import sweep_page
-from scenarios.result import STAGES, RunResult
+from scenarios.results.latencies import LatencyProfile
+from scenarios.results.observed import Observed
+from scenarios.results.overtime import OverTime
+from scenarios.results.records import COLUMN, Records
+from scenarios.results.result import STAGES, RunResult
+from scenarios.results.slotuse import SlotUse
 from scenarios.run import run
 from scenarios.schema import Scenario
-from scenarios.slotuse import SlotUse
 from scenarios.sweeps.knee import Measured, knees
 from scenarios.sweeps.store import metrics
 from scenarios.sweeps.sweep import Ended, plan, run_points

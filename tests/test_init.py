@@ -11,10 +11,10 @@ import pytest
 
 from hwmodel.device import Device, Figure, Quantiles
 from scenarios.cli import main
-from scenarios.document import Document, canonical, decode
+from scenarios.files.document import Document, canonical, decode
+from scenarios.files.spelling import spell
 from scenarios.load import load_scenario, shipped_devices
 from scenarios.schema import Scenario
-from scenarios.spelling import spell
 from scenarios.template import scenario_template
 
 

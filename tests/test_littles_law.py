@@ -8,7 +8,7 @@ import simpy
 
 from blkcrypto.base.units import NS_PER_SECOND
 from hwmodel.controller import Machine
-from scenarios.measure import Measure
+from scenarios.results.measure import Measure
 from tests.machines import READ, US, device, keys, machine
 
 IOS = 60_000

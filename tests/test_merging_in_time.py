@@ -11,7 +11,7 @@ from hwmodel.controller import Machine, Where
 from hwmodel.dataplane import VerifyingPlane
 from hwmodel.request import STAGE_FIELDS
 from scenarios.load import load_scenario
-from scenarios.result import RunResult
+from scenarios.results.result import RunResult
 from scenarios.run import run as run_scenario
 from tests.machines import READ, US, WRITE, Records, device, keys, machine
 from tests.test_data_on_the_medium import UNIT, random_ios, xts

@@ -8,8 +8,8 @@ import pytest
 
 from blkcrypto.base.units import NS_PER_SECOND
 from hwmodel.device import ServiceShape
-from scenarios.measure import Measure
-from scenarios.result import Distribution
+from scenarios.results.measure import Measure
+from scenarios.results.result import Distribution
 from tests.machines import READ, US, device, machine
 
 SERVICE_NS = 100 * US

@@ -8,7 +8,7 @@ import pytest
 from blkcrypto.base.errors import BadInput
 from hwmodel.request import RECORD
 from scenarios.load import load_scenario, replay_scenario
-from scenarios.records import Records
+from scenarios.results.records import Records
 from scenarios.run import run
 
 # ftrace's block events: issue and completion of two reads and a write; the second read overtakes the first.

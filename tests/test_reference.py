@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from hwmodel.device import Device
-from scenarios.document import Document, canonical
+from scenarios.files.document import Document, canonical
+from scenarios.files.overrides import put
 from scenarios.load import load_scenario
-from scenarios.overrides import put
 from scenarios.reference import pages
 from scenarios.report.json import run_object
 from scenarios.run import run

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from blkcrypto.base.errors import BadInput
 from scenarios.cli import cli
 from scenarios.load import replay_scenario
-from scenarios.records import COLUMN, Records
+from scenarios.results.records import COLUMN, Records
 from scenarios.run import run
 
 COLUMNS = "time=1:us,op=2,offset=3:bytes,size=4:bytes"

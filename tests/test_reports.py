@@ -17,7 +17,7 @@ from scenarios.report.compare import difference, print_compare, stage_difference
 from scenarios.report.console import print_run
 from scenarios.report.files import check_target, write_text
 from scenarios.report.json import compare_json, run_json
-from scenarios.result import (
+from scenarios.results.result import (
     PERCENTILES,
     STAGES,
     CpuResult,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from blkcrypto.base.errors import BadInput
 from hwmodel.device import Device, Keyslots, Media
 from scenarios import schema
-from scenarios.check import Refused
+from scenarios.files.check import Refused
 from scenarios.load import (
     ReplayOptions,
     load_device,

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.observer import Observers
 from scenarios.load import load_scenario
-from scenarios.records import COLUMN, Records
+from scenarios.results.records import COLUMN, Records
+from scenarios.results.slotuse import MOST_SLOTS, SlotUse
 from scenarios.run import run
-from scenarios.slotuse import MOST_SLOTS, SlotUse
 from tests.machines import keys
 
 KEYS = keys(6)

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from blkcrypto.base.errors import BadInput
 from scenarios.commands.sweep import sweep_command
-from scenarios.distribution import Histogram
 from scenarios.load import load_scenario
-from scenarios.records import COLUMN, Records
+from scenarios.results.distribution import Histogram
+from scenarios.results.records import COLUMN, Records
 from scenarios.run import run
 from scenarios.sweeps.merged import merged, pooled_keys
 from scenarios.sweeps.pool import Spread

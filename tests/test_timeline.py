@@ -10,7 +10,7 @@ from blkcrypto.base.errors import BadInput
 from scenarios.cli import main
 from scenarios.load import load_scenario, replay_scenario
 from scenarios.report.json import run_json
-from scenarios.result import RunResult
+from scenarios.results.result import RunResult
 from scenarios.run import run
 from scenarios.schema import Scenario
 from scenarios.timeline.range import BioRange, parse_bios

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from scenarios.load import load_scenario
-from scenarios.result import KEYSLOT_STAGES, RunResult
+from scenarios.results.result import KEYSLOT_STAGES, RunResult
 from scenarios.run import run
 
 SMALL = ("workload.ios=20000",)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from scenarios.recording import HoldBack
+    from scenarios.calibration.recording import HoldBack
 
 DONE, CHECK_FAILED = 0, 1
 
@@ -82,9 +82,9 @@ def calibrate(
     """
     from pathlib import Path
 
-    from scenarios.calibrate import calibrate as fit
+    from scenarios.calibration.calibrate import calibrate as fit
+    from scenarios.calibration.recording import read_recording
     from scenarios.load import load_device
-    from scenarios.recording import read_recording
     from scenarios.report.calibrate import (
         calibration_json,
         calibration_toml,

@@ -14,7 +14,7 @@ def threat(scenario: str, sets: tuple[str, ...], json_file: str | None, quiet: b
     Without keys.type among --set, raw and hardware-wrapped keys are run one after the other, each where the
     scenario and its device allow it.
     """
-    from scenarios.check import Refused
+    from scenarios.files.check import Refused
     from scenarios.load import load_scenario
     from scenarios.report.console import new_console
     from scenarios.report.files import STDOUT, check_target, write_text

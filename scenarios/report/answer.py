@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from blkcrypto.base.units import format_duration
-from scenarios.result import KEYSLOT_STAGES, RunResult
+from scenarios.results.result import KEYSLOT_STAGES, RunResult
 
 _STAGE_WORDS = {
     "keyslot_lock": "waiting for the lock",

@@ -9,11 +9,11 @@ from rich.text import Text
 
 import blkcrypto
 from blkcrypto.base.units import format_duration, format_size
-from scenarios.calibrate import FEWEST_JUDGED, JUDGED, Calibration, Fidelity
+from scenarios.calibration.calibrate import FEWEST_JUDGED, JUDGED, Calibration, Fidelity
+from scenarios.calibration.servicetimes import WHOLE, Structure
 from scenarios.report.console import new_table, print_table, trimmed
 from scenarios.report.device_file import device_toml
 from scenarios.report.json import Json
-from scenarios.servicetimes import WHOLE, Structure
 
 
 def calibration_toml(calibration: Calibration, within: float) -> str:

@@ -11,7 +11,7 @@ from scenarios.compare import Point
 from scenarios.report.compare_rows import print_rows, short_name
 from scenarios.report.console import new_table, print_table, trimmed
 from scenarios.report.designs import print_designs
-from scenarios.result import STAGES, RunResult
+from scenarios.results.result import STAGES, RunResult
 
 # With the column of labels, as many as fit 80 columns.
 _COLUMNS = 4

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from blkcrypto.base.units import format_duration
 from scenarios.compare import Point
-from scenarios.overrides import SHORTCUTS
+from scenarios.files.overrides import SHORTCUTS
 from scenarios.report.console import new_table, print_table
 
 _FIGURES = ("mean latency", "99 %", "I/O/s", "CPU/bio")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import msgspec
 
 from hwmodel.device import Device, Figure
+from scenarios.files.spelling import spell
 from scenarios.schema import Scenario
-from scenarios.spelling import spell
 
 _SECTIONS = ("workload", "layout", "keys", "design", "block", "faults", "run")
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from blkcrypto.base.units import format_duration
 from scenarios.report.answer import answer
-from scenarios.result import STAGES, DirectionResult, Distribution, RunResult
+from scenarios.results.result import STAGES, DirectionResult, Distribution, RunResult
 
 WIDTH = 80
 _SHOWN_PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)

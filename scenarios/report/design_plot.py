@@ -9,7 +9,7 @@ from blkcrypto.base.units import UnitError, parse_size
 from scenarios.compare import Point
 from scenarios.keying.figures import DesignFigures
 from scenarios.report.plot import new_figure, save, stages_by_point
-from scenarios.result import RunResult
+from scenarios.results.result import RunResult
 
 STAGES: Final = "stages"
 _COLOURS: Final = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")

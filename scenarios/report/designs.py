@@ -11,7 +11,7 @@ from blkcrypto.base.units import format_duration
 from scenarios.compare import Point
 from scenarios.keying.figures import DesignFigures
 from scenarios.report.console import new_table, print_table
-from scenarios.result import RunResult
+from scenarios.results.result import RunResult
 
 _LONGEST_NAME: Final = 26
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from blkcrypto.base.units import format_duration
 from hwmodel.device import Device
-from scenarios.figures import shown, sizes
+from scenarios.files.figures import shown, sizes
 from scenarios.listing import is_plain
 from scenarios.report.console import new_table, print_table, trimmed
 

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from blkcrypto.base.status import BlkStatus
 from blkcrypto.base.units import format_duration
 from blkcrypto.block.op import ReqOp
-from scenarios.observed import Observed
-from scenarios.records import COLUMN, Records
 from scenarios.report import markup, run_figures, slot_figures
 from scenarios.report.answer import answer
 from scenarios.report.configuration import device_rows, settings
 from scenarios.report.markup import Cell
 from scenarios.report.stages import stage_words
-from scenarios.result import STAGES, DirectionResult, RunResult
+from scenarios.results.observed import Observed
+from scenarios.results.records import COLUMN, Records
+from scenarios.results.result import STAGES, DirectionResult, RunResult
 from scenarios.schema import Scenario
 
 

@@ -11,7 +11,7 @@ from scenarios.report.html import assumptions, footer, halfwidth
 from scenarios.report.markup import Cell
 from scenarios.report.stages import STAGE_LOOKS, stage_words
 from scenarios.report.svg import Bar, Interval, Line, Part, bar_chart, interval_chart, line_chart
-from scenarios.result import STAGES, RunResult
+from scenarios.results.result import STAGES, RunResult
 
 Ran = tuple[str, RunResult]
 

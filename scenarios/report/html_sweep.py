@@ -8,7 +8,6 @@ from typing import Final
 
 import blkcrypto
 from blkcrypto.base.units import format_duration
-from scenarios.distribution import student_t975
 from scenarios.report import axes, markup
 from scenarios.report.axes import Axis
 from scenarios.report.html import footer, halfwidth
@@ -16,6 +15,7 @@ from scenarios.report.html_compare import COLOURS, DASHES
 from scenarios.report.markup import Cell
 from scenarios.report.svg import Bar, Line, Part, bar_chart, line_chart
 from scenarios.report.sweep import knee_sentence, reasons, setting
+from scenarios.results.distribution import student_t975
 from scenarios.sweeps.knee import Knee, is_keyslots, varies_keyslots
 from scenarios.sweeps.store import Json, metrics
 from scenarios.sweeps.sweep import Ended

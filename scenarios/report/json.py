@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scenarios.result import DirectionResult, Distribution, RunResult
+from scenarios.results.result import DirectionResult, Distribution, RunResult
 
 if TYPE_CHECKING:
     from scenarios.compare import Point

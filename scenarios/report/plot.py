@@ -8,7 +8,7 @@ from blkcrypto.base.errors import BadInput
 from scenarios.compare import Point
 from scenarios.report.files import write_text
 from scenarios.report.stages import STAGE_LOOKS, stage_words
-from scenarios.result import STAGES, RunResult
+from scenarios.results.result import STAGES, RunResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from blkcrypto.base.units import format_duration
-from scenarios.latencies import Band, LatencyProfile
-from scenarios.overtime import Series
 from scenarios.report import axes, markup
 from scenarios.report.markup import Cell
 from scenarios.report.stages import STAGE_LOOKS, stage_words
 from scenarios.report.svg import Bar, Line, Part, bar_chart, line_chart
-from scenarios.result import STAGES, CpuResult, KeyslotResult, RunResult
+from scenarios.results.latencies import Band, LatencyProfile
+from scenarios.results.overtime import Series
+from scenarios.results.result import STAGES, CpuResult, KeyslotResult, RunResult
 
 # Colours of the style sheet, which has others for dark pages.
 COLOURS: Final = {"read": "var(--read)", "write": "var(--write)", "all": "var(--other)"}

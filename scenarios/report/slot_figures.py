@@ -10,7 +10,7 @@ from scenarios.report import axes, markup
 from scenarios.report.markup import Cell
 from scenarios.report.stages import STAGE_LOOKS
 from scenarios.report.svg import Area, Line, Strip, line_chart, map_chart
-from scenarios.slotuse import SlotMap, SlotUse
+from scenarios.results.slotuse import SlotMap, SlotUse
 
 # More keys than that share a colour: nobody could tell them apart.
 _COLOURED: Final = 60

@@ -15,7 +15,7 @@ import blkcrypto
 from blkcrypto.base.units import format_duration
 from scenarios.report.console import new_table, print_table, trimmed
 from scenarios.report.json import Json, distribution_object
-from scenarios.result import PERCENTILES
+from scenarios.results.result import PERCENTILES
 from scenarios.sweeps.knee import Knee
 from scenarios.sweeps.merged import Merged
 from scenarios.sweeps.store import METRICS, metrics

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
 
-from scenarios.overrides import SHORTCUTS
+from scenarios.files.overrides import SHORTCUTS
 
 DEFAULT_LOSS: Final = 0.05
 _KEYSLOTS: Final = "device.keyslots.count"

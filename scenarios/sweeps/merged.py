@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scenarios.overrides import dotted_key
-from scenarios.result import Distribution
+from scenarios.files.overrides import dotted_key
+from scenarios.results.result import Distribution
 from scenarios.sweeps.pool import DIRECTIONS, Pool
 from scenarios.sweeps.store import kept_point
 from scenarios.sweeps.sweep import Ended

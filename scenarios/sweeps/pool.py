@@ -1,8 +1,8 @@
 """All bios of several runs together: distributions that add up.
 
 Percentiles of runs cannot be averaged.  So a point of a sweep also leaves, of each quantity, the counts of a
-log-linear histogram (``scenarios.distribution``), and its values' number, sum and extremes.  Adding these
-gives what one histogram over all bios would have counted: a pooled percentile is off by at most
+log-linear histogram (``scenarios.results.distribution``), and its values' number, sum and extremes.  Adding
+these gives what one histogram over all bios would have counted: a pooled percentile is off by at most
 ``Histogram.relative_error`` however many runs were pooled, and number, extremes and mean are exact.
 """
 
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from blkcrypto.block.op import ReqOp
-from scenarios.distribution import Histogram
-from scenarios.records import COLUMN, Records
-from scenarios.result import DEVICE_STAGES, KEYSLOT_STAGES, PERCENTILES, Distribution
+from scenarios.results.distribution import Histogram
+from scenarios.results.records import COLUMN, Records
+from scenarios.results.result import DEVICE_STAGES, KEYSLOT_STAGES, PERCENTILES, Distribution
 
 Int64 = npt.NDArray[np.int64]
 

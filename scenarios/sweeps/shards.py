@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from blkcrypto.base.errors import BadInput
+from scenarios.files.overrides import dotted_key
 from scenarios.load import load_scenario
-from scenarios.overrides import dotted_key
 from scenarios.source import trace_path
 from scenarios.traces.reader import open_trace
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import blkcrypto
-from scenarios.check import Refused
+from scenarios.files.check import Refused
 from scenarios.load import load_scenario
 from scenarios.schema import Scenario
 from scenarios.source import check_read_again

@@ -18,7 +18,7 @@ from hwmodel.clock import Row
 from hwmodel.observer import Observer
 from hwmodel.request import STAGE_FIELDS, Request
 from scenarios.build import settled
-from scenarios.records import COLUMN, Records
+from scenarios.results.records import COLUMN, Records
 from scenarios.schema import Scenario
 from scenarios.timeline.range import BioRange, parse_bios
 from scenarios.timeline.stages import StageTimes, intervals

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from blkcrypto.base.errors import BadInput
-from scenarios.nearest import nearest
+from scenarios.files.nearest import nearest
 from scenarios.traces import parquet
 from scenarios.traces.batch import CompletionBatch, TraceBatch
 from scenarios.traces.columns import parse_columns

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, Protocol, cast
 
 import zstandard
 
-from scenarios.nearest import nearest_file
+from scenarios.files.nearest import nearest_file
 from scenarios.traces.errors import TraceError
 
 STDIN: Final = "-"

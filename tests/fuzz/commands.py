@@ -22,7 +22,7 @@ WORK: Final = (
     "scenarios.run.run",
     "scenarios.compare.run_grid",
     "scenarios.campaign.run_campaign",
-    "scenarios.calibrate.calibrate",
+    "scenarios.calibration.calibrate.calibrate",
     "scenarios.curves.curve.curve",
     "scenarios.curves.curve.curve_at",
     "scenarios.curves.curve.sampled_curve",

@@ -21,10 +21,10 @@ from hwmodel.clock import Row
 from hwmodel.controller import Machine
 from hwmodel.device import Controller, Device, Figure, Media, Quantiles
 from hwmodel.request import RECORD
-from scenarios.cachefit import CacheFit
-from scenarios.mediafit import MediaFit, OpFit, fit_media
-from scenarios.recording import Bools, Recording
-from scenarios.servicetimes import WHOLE
+from scenarios.calibration.cachefit import CacheFit
+from scenarios.calibration.mediafit import MediaFit, OpFit, fit_media
+from scenarios.calibration.recording import Bools, Recording
+from scenarios.calibration.servicetimes import WHOLE
 from scenarios.streams import stream
 from scenarios.traces.batch import Int64
 

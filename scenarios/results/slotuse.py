@@ -1,6 +1,6 @@
 """Keyslots over simulated time, and how soon keys come again, in bounded memory.
 
-Intervals double in length whenever there would be too many, as in ``scenarios.overtime``.
+Intervals double in length whenever there would be too many, as in ``scenarios.results.overtime``.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.clock import Row
 from hwmodel.observer import Observer
 from scenarios.curves.reuse import LruCurve
-from scenarios.records import COLUMN, Records
+from scenarios.results.records import COLUMN, Records
 
 MOST_SLOTS: Final = 128  # more rows than that are no picture
 _MOST: Final = 256

@@ -8,9 +8,9 @@ import numpy as np
 from blkcrypto.base.status import BlkStatus
 from blkcrypto.base.units import NS_PER_SECOND
 from blkcrypto.block.op import ReqOp
-from scenarios.distribution import DistributionBuilder
-from scenarios.records import COLUMN, Records, RecordSink
-from scenarios.result import DEVICE_STAGES, KEYSLOT_STAGES, STAGES, DirectionResult
+from scenarios.results.distribution import DistributionBuilder
+from scenarios.results.records import COLUMN, Records, RecordSink
+from scenarios.results.result import DEVICE_STAGES, KEYSLOT_STAGES, STAGES, DirectionResult
 
 _STAGES: Final = [COLUMN[stage] for stage in STAGES]
 _KEYSLOT: Final = [COLUMN[stage] for stage in KEYSLOT_STAGES]

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from hwmodel.software import FALLBACK_KEYSLOTS
 from scenarios.build import settled
-from scenarios.latencies import LatencyProfile
-from scenarios.overtime import OverTime
-from scenarios.records import RecordSink
+from scenarios.results.latencies import LatencyProfile
+from scenarios.results.overtime import OverTime
+from scenarios.results.records import RecordSink
+from scenarios.results.slotuse import SlotUse
 from scenarios.schema import Scenario
-from scenarios.slotuse import SlotUse
 
 
 @dataclass(frozen=True, slots=True)

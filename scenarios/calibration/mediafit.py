@@ -18,9 +18,9 @@ import numpy.typing as npt
 from blkcrypto.base.units import NS_PER_SECOND
 from blkcrypto.block.op import ReqOp
 from hwmodel.device import Quantiles, ServiceShape
-from scenarios.cachefit import CacheFit, fit_cache
-from scenarios.recording import Bools, Recording
-from scenarios.servicetimes import ServiceTimes, Structure, dependence, service_times
+from scenarios.calibration.cachefit import CacheFit, fit_cache
+from scenarios.calibration.recording import Bools, Recording
+from scenarios.calibration.servicetimes import ServiceTimes, Structure, dependence, service_times
 from scenarios.traces.batch import Int64
 
 Floats = npt.NDArray[np.float64]

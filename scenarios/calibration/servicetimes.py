@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blkcrypto.base.units import SECTOR_SHIFT
-from scenarios.recording import Bools, Recording
+from scenarios.calibration.recording import Bools, Recording
 from scenarios.traces.batch import Int64
 
 WHOLE: Final = 0

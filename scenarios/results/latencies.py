@@ -1,7 +1,7 @@
 """Latencies finer than a result keeps them: up to 99.999 %, and what bios of each latency were made of.
 
-Everything is counted in the buckets of ``scenarios.distribution``, so memory does not grow with the run and
-a latency is off by at most ``Histogram.relative_error``.
+Everything is counted in the buckets of ``scenarios.results.distribution``, so memory does not grow with the
+run and a latency is off by at most ``Histogram.relative_error``.
 """
 
 import math
@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from blkcrypto.block.op import ReqOp
-from scenarios.distribution import BUCKETS, Histogram, buckets_of
-from scenarios.records import COLUMN, Records
-from scenarios.result import STAGES
+from scenarios.results.distribution import BUCKETS, Histogram, buckets_of
+from scenarios.results.records import COLUMN, Records
+from scenarios.results.result import STAGES
 
 HIGHEST_PERCENTAGE: Final = 99.999
 # Bios from one percentage of the latencies to the next.

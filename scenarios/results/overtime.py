@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from blkcrypto.base.units import NS_PER_SECOND
 from blkcrypto.block.op import ReqOp
-from scenarios.records import COLUMN, Records
-from scenarios.result import KEYSLOT_STAGES
+from scenarios.results.records import COLUMN, Records
+from scenarios.results.result import KEYSLOT_STAGES
 
 _MOST: Final = 256
 _SHORTEST_NS: Final = 1024

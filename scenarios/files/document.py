@@ -20,7 +20,7 @@ import msgspec
 from blkcrypto.base.errors import BadInput, at_line
 from blkcrypto.base.units import UnitError, parse_duration_ns, parse_rate, parse_size
 from hwmodel.device import Figure
-from scenarios.nearest import nearest
+from scenarios.files.nearest import nearest
 
 Table = dict[str, object]
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from blkcrypto.fs.fscrypt.policy import PolicyFlags
 from blkcrypto.fs.stacked.crypt_path import CryptFlag
 from hwmodel.device import Device
 from scenarios.designs import DESIGNS, OF_DEVICE, PLAIN, engine_of, policy_flags, required_dun_bytes
-from scenarios.document import Document
-from scenarios.nearest import nearest
+from scenarios.files.document import Document
+from scenarios.files.nearest import nearest
 from scenarios.schema import Design, Scenario
 
 _UNBOUNDED = math.inf

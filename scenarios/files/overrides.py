@@ -13,8 +13,8 @@ import msgspec
 from blkcrypto.base.errors import BadInput
 from hwmodel.device import Device
 from scenarios import schema
-from scenarios.document import Document, Table, parse_value
-from scenarios.nearest import nearest
+from scenarios.files.document import Document, Table, parse_value
+from scenarios.files.nearest import nearest
 from scenarios.schema import Scenario
 
 SHORTCUTS = {

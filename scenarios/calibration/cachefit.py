@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from blkcrypto.base.units import NS_PER_SECOND
 from blkcrypto.block.op import ReqOp
-from scenarios.recording import Bools, Recording
+from scenarios.calibration.recording import Bools, Recording
 from scenarios.traces.batch import Int64
 
 Floats = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from scenarios.result import PERCENTILES, Distribution
+from scenarios.results.result import PERCENTILES, Distribution
 
 EXACT_VALUES: Final = 1_000_000
 SUBBUCKET_BITS: Final = 9
