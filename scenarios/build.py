@@ -1,9 +1,7 @@
 """A scenario -> a wired model.  The only place that knows every part."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from itertools import chain
 
 from msgspec.structs import replace
 
@@ -12,108 +10,29 @@ from blkcrypto.block.era import kernel_profile
 from blkcrypto.block.key import BlkCryptoKey, KeyType
 from blkcrypto.block.limits import QueueLimits
 from blkcrypto.crypto.cipher import new_cipher
-from hwmodel.clock import Row
 from hwmodel.companions import DesignMachine
 from hwmodel.controller import Machine
 from hwmodel.dataplane import Corruption, UnitCipher, VerifyingPlane
 from hwmodel.device import Device, Figure
 from hwmodel.keywrap import KeyWrapUnit
 from hwmodel.observer import Observer
-from hwmodel.plane import DataPlane
 from hwmodel.recordedmedia import RecordedMedia
 from hwmodel.watched import WatchedDesignMachine, WatchedMachine, WatchedMedia
+from hwmodel.writecache import IsFua
 from scenarios.designs import PLAIN, engine_of
 from scenarios.filekeys import FileKeys
 from scenarios.fua import fua_rows
-from scenarios.keyed import Int64, KeyedBatch
 from scenarios.keying.plane import DesignPlane
 from scenarios.keying.wiring import Wired, any_size, wire
-from scenarios.placement.layout import Layout, PlacedBatch
+from scenarios.model import Model
+from scenarios.placement.layout import Layout
 from scenarios.results.measure import Measure
 from scenarios.results.records import Records
 from scenarios.schema import Scenario
 from scenarios.streams import stream
-from scenarios.traces.batch import RecordedBatch, TraceBatch
 
 _MODE = "AES-256-XTS"
-
-
-@dataclass(slots=True)
-class Model:
-    """Everything of one run."""
-
-    scenario: Scenario
-    layout: Layout
-    keys: FileKeys | None
-    plane: VerifyingPlane | None
-    measure: Measure
-    machine: Machine
-    recorded: RecordedMedia | None = None
-    wired: Wired | None = None
-    wanted_engine: str = ""
-    keywrap: KeyWrapUnit | None = None
-    rows_read: int = 0
-    bios_made: int = 0
-
-    def rows(
-        self, batches: Iterable[TraceBatch], progress: Callable[[int], None] | None = None
-    ) -> Iterator[Row]:
-        """Rows for the machine; ``progress`` hears of each batch's trace rows when they are used up."""
-        # From zip to the machine without a step in Python between.
-        return chain.from_iterable(self._batches_of_rows(batches, progress))
-
-    def _batches_of_rows(
-        self, batches: Iterable[TraceBatch], progress: Callable[[int], None] | None
-    ) -> Iterator[Iterable[Row]]:
-        unit = self.scenario.keys.data_unit_size
-        scale = self.scenario.run.time_scale
-        if self.wired is not None and self.wired.filesystem is not None:
-            yield self.wired.filesystem.rows(self.wired.work)
-            self.rows_read = self.wired.filesystem.steps
-            return
-        for batch in batches:
-            placed = self.layout.place(batch, unit)
-            if self.recorded is not None:
-                assert isinstance(batch, RecordedBatch)
-                self.recorded.append(batch.latency_ns[placed.row])
-            self.rows_read += len(batch)
-            if self.wired is None:
-                yield self._machine_rows(placed, unit, scale)
-            else:
-                yield self.wired.rows(placed, _scaled(placed, scale), batch)
-                self.bios_made = self.wired.bios_made
-            if progress is not None:
-                progress(len(batch))
-
-    def _machine_rows(self, placed: PlacedBatch, unit: int, scale: float) -> Iterator[Row]:
-        if self.keys is None:
-            key = dun = [-1] * len(placed.op)
-        else:
-            keyed = KeyedBatch.of(placed, self.keys, unit)
-            placed, key, dun = keyed.placed, keyed.key.tolist(), keyed.dun.tolist()
-        numbers_from = self.bios_made
-        self.bios_made += len(placed)
-        return zip(
-            _scaled(placed, scale).tolist(),
-            range(numbers_from, self.bios_made),
-            placed.op.tolist(),
-            placed.sector.tolist(),
-            placed.nbytes.tolist(),
-            key,
-            dun,
-            placed.stream.tolist(),
-            strict=True,
-        )
-
-    def cipher_of(self, key: BlkCryptoKey) -> UnitCipher:
-        """The cipher that ``key`` gives."""
-        maker = _cipher_maker(self.keywrap) if self.wired is None else self.wired.keyer.cipher_of
-        return maker(key)
-
-
-def _scaled(placed: PlacedBatch, scale: float) -> Int64:
-    """Arrival times."""
-    return placed.time_ns if scale == 1.0 else (placed.time_ns * scale).astype(placed.time_ns.dtype)
+_CipherOf = Callable[[BlkCryptoKey], UnitCipher]
 
 
 def build(
@@ -133,15 +52,11 @@ def build(
     wanted_engine = scenario.keys.engine
     scenario = settled(scenario)
     seed = scenario.run.seed
-    device = scenario.device
     is_fua = fua_rows(scenario.workload.fua_share, seed)
-    keywrap = None
-    if device.keywrap is not None:
-        keywrap = KeyWrapUnit(stream(seed, "keywrap"), blob_bytes=device.keywrap.blob_bytes.value)
-    capacity = device.media.capacity_bytes.value
+    keywrap = _keywrap(scenario)
     layout = Layout.build(
         scenario.layout,
-        capacity,
+        scenario.device.media.capacity_bytes.value,
         seed,
         named_files=named_files,
         sample_files=scenario.workload.sample_files,
@@ -152,34 +67,68 @@ def build(
         wired = wire(scenario, sizes, keywrap)
     elif scenario.keys.design != "none":
         keys = FileKeys(scenario.keys, seed=seed, keywrap=keywrap)
-    plane = None
-    own_rows = wired is not None and wired.filesystem is not None
-    if scenario.run.payload == "verify" and not own_rows:
-        plane = VerifyingPlane(
-            scenario.keys.data_unit_size,
-            seed=seed,
-            cipher_of=_cipher_maker(keywrap) if wired is None else wired.keyer.cipher_of,
-            batch_bytes=scenario.run.batch_bytes,
-            is_fua=is_fua,
-            corruptions=[Corruption(flip.byte, flip.mask, flip.after_bios) for flip in scenario.faults.flips],
-        )
+    cipher_of = _cipher_maker(keywrap) if wired is None else wired.keyer.cipher_of
+    plane = _plane(scenario, wired, cipher_of, is_fua)
     measure = Measure(warmup=scenario.run.warmup)
-    make: Callable[..., Machine] = Machine if observer is None else WatchedMachine
-    data: DataPlane | None = plane
-    objects = keys.objects if keys is not None else []
-    if wired is not None:
+    records = measure.add if watch is None else _both(measure.add, watch)
+    recorded = RecordedMedia() if scenario.run.media == "recorded" else None
+    machine = _machine(scenario, keys, wired, plane, records, recorded, observer, is_fua)
+    return Model(scenario, wanted_engine, layout, keys, wired, cipher_of, plane, measure, machine, recorded)
+
+
+def _keywrap(scenario: Scenario) -> KeyWrapUnit | None:
+    facts = scenario.device.keywrap
+    if facts is None:
+        return None
+    return KeyWrapUnit(stream(scenario.run.seed, "keywrap"), blob_bytes=facts.blob_bytes.value)
+
+
+def _plane(
+    scenario: Scenario, wired: Wired | None, cipher_of: _CipherOf, is_fua: IsFua | None
+) -> VerifyingPlane | None:
+    """What moves the bytes, unless nothing does or a filesystem does it itself."""
+    has_own = wired is not None and wired.filesystem is not None
+    if scenario.run.payload != "verify" or has_own:
+        return None
+    return VerifyingPlane(
+        scenario.keys.data_unit_size,
+        seed=scenario.run.seed,
+        cipher_of=cipher_of,
+        batch_bytes=scenario.run.batch_bytes,
+        is_fua=is_fua,
+        corruptions=[Corruption(flip.byte, flip.mask, flip.after_bios) for flip in scenario.faults.flips],
+    )
+
+
+def _machine(
+    scenario: Scenario,
+    keys: FileKeys | None,
+    wired: Wired | None,
+    plane: VerifyingPlane | None,
+    records: Callable[[Records], None],
+    recorded: RecordedMedia | None,
+    observer: Observer | None,
+    is_fua: IsFua | None,
+) -> Machine:
+    seed = scenario.run.seed
+    device = scenario.device if wired is None else wired.device
+    storage: RecordedMedia | WatchedMedia | None = recorded
+    if recorded is not None:
+        device = _without_link(device)
+    elif observer is not None:
+        storage = _watched_media(device, seed)
+    if wired is None:
+        make: Callable[..., Machine] = Machine if observer is None else WatchedMachine
+        objects = keys.objects if keys is not None else []
+    else:
         make = partial(DesignMachine if observer is None else WatchedDesignMachine, work=wired.work)
-        device, objects = wired.device, wired.keyer.objects
-        data = None if plane is None else DesignPlane(plane, wired.regions)
-    recorded = None
-    if scenario.run.media == "recorded":
-        device, recorded = _without_link(device), RecordedMedia()
+        objects = wired.keyer.objects
     machine = make(
         device,
         where=scenario.keys.engine,
         rng=stream(seed, "media"),
         keys=objects,
-        records=measure.add if watch is None else _both(measure.add, watch),
+        records=records,
         unit_bytes=scenario.keys.data_unit_size,
         scheduler=scenario.block.scheduler,
         limits=QueueLimits(
@@ -188,16 +137,16 @@ def build(
         ),
         fallback_holds_slot=kernel_profile(scenario.run.kernel).slot_held_during_submit,
         max_in_flight=scenario.run.max_in_flight,
-        plane=data,
+        plane=plane if plane is None or wired is None else DesignPlane(plane, wired.regions),
         faults=scenario.faults,
         fault_rng=stream(seed, "faults"),
         is_fua=is_fua,
-        storage=recorded if observer is None else recorded or _watched_media(device, seed),
+        storage=storage,
     )
     if observer is not None:
         assert isinstance(machine, WatchedMachine)
         machine.watch(observer)
-    return Model(scenario, layout, keys, plane, measure, machine, recorded, wired, wanted_engine, keywrap)
+    return machine
 
 
 def settled(scenario: Scenario) -> Scenario:

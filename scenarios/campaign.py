@@ -31,8 +31,9 @@ from hwmodel.faultplan import (
     Slowdown,
 )
 from hwmodel.request import RECORD
-from scenarios.build import Model, build
+from scenarios.build import build
 from scenarios.load import load_device
+from scenarios.model import Model
 from scenarios.schema import Block, EngineName, Faults, Keys, KeyTypeName, Layout, Run, Scenario, Workload
 from scenarios.streams import stream
 from scenarios.sweeps.executor import Workers

@@ -7,9 +7,10 @@ from contextlib import closing
 import blkcrypto
 from blkcrypto.base.errors import BadInput
 from hwmodel.observer import Observer
-from scenarios.build import Model, build
+from scenarios.build import build
 from scenarios.files.figures import shown
 from scenarios.keying.measured import attackers_view, design_figures
+from scenarios.model import Model
 from scenarios.results.records import RecordSink
 from scenarios.results.result import CpuResult, KeyslotResult, RunResult
 from scenarios.schema import Scenario

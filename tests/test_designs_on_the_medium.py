@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from hwmodel.payload import plaintext
-from scenarios.build import Model, build
+from scenarios.build import build
 from scenarios.keying.ciphers import SealingCipher
 from scenarios.keying.device_keys import DeviceKeyer
 from scenarios.keying.inline_data import InlineDataKeyer
+from scenarios.model import Model
 from scenarios.streams import stream
 from tests.design_world import KIB, READ, WRITE, Io, batch, scenario
 from tests.oracle import design_stacked

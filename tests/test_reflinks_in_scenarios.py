@@ -4,9 +4,10 @@ import pytest
 
 from blkcrypto.fs.extents.measure import by_arithmetic
 from hwmodel.companions import DesignWork
-from scenarios.build import Model, build
+from scenarios.build import build
 from scenarios.curves.curve import curve
 from scenarios.load import load_scenario
+from scenarios.model import Model
 from scenarios.run import run
 from scenarios.schema import Scenario
 

@@ -6,11 +6,12 @@ from msgspec.structs import replace
 
 from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.dataplane import UnitCipher
-from scenarios.build import Model, build
+from scenarios.build import build
 from scenarios.keying.bios import Bios
 from scenarios.keying.figures import DesignFigures
 from scenarios.keying.probe import KeyOf, Probe
 from scenarios.keying.wiring import Wired
+from scenarios.model import Model
 from scenarios.schema import Faults, Layout, Scenario
 
 

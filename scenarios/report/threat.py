@@ -31,9 +31,10 @@ from hwmodel.engine import DataPath
 from hwmodel.keywrap import KeyWrapUnit
 from hwmodel.media import Media
 from hwmodel.medium import Medium
-from scenarios.build import Model, build
+from scenarios.build import build
 from scenarios.designs import PLAIN
 from scenarios.hostmemory import Scan, scan
+from scenarios.model import Model
 from scenarios.report.console import new_table, print_table, trimmed
 from scenarios.report.json import Json
 from scenarios.schema import Scenario
