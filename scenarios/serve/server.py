@@ -97,7 +97,7 @@ class Server:
     def stop(self) -> None:
         """End ``run`` after the present round; may be called from a signal handler or another thread."""
         self._stop = True
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # it wakes up as it is, or has ended meanwhile
             self._waker.send(b"\0")
 
     def run(self) -> None:
