@@ -110,7 +110,11 @@ IO = (
         f"{_DUN} test_19",
     ),
     Mutant(
-        "7.1/20", "blkcrypto/block/fallback_cipher.py", "duns_to_ivs(dun,", "duns_to_ivs(0,", f"{_IO} test_20"
+        "7.1/20",
+        "blkcrypto/block/fallback_cipher.py",
+        "(dun, units, out=units)",
+        "(0, units, out=units)",
+        f"{_IO} test_20",
     ),
     Mutant(
         "7.1/20",
