@@ -68,6 +68,10 @@ class Clock(simpy.Environment):
         taken.sort(key=lambda item: item[2])
         return [item[3] for item in taken]
 
+    def skip_to(self, now: int) -> None:
+        """Nothing is queued before ``now``, which is not in the past."""
+        self._now = now
+
     def step(self) -> None:
         """Run the next thing in the queue, request or event."""
         items = self.items

@@ -32,7 +32,7 @@ from hwmodel.pool import RequestPool
 from hwmodel.power import Power
 from hwmodel.recordbuffer import RecordBuffer
 from hwmodel.request import READ, WRITE, Request, Then
-from hwmodel.shortcut import shortcut
+from hwmodel.shortway import short_way
 from hwmodel.software import SoftwareCrypto
 from hwmodel.splitter import Splitter
 from hwmodel.staging import Staging
@@ -132,6 +132,7 @@ class Machine:
         )
         self.send: Then = self._gates.send
         self._splitter = Splitter(self.pool, limits, unit_bytes)
+        self.joined = self._splitter.joined
         self._holding: Holding | None = None
         self._ready: Then = self.send
         self.tags = Tags(
@@ -267,12 +268,13 @@ class Machine:
 
         A row is (arrival ns, row number, op, sector, bytes, key number, DUN, CPU-choosing stream).
         """
-        self.room = [] if queue_depth else None
-        arrive = shortcut(self) if self.is_plain else self.arrive
-        if self.room is not None:
-            self.clock.run_closed(rows, arrive, queue_depth, self.room)
+        if self.is_plain and not self.clock.items:
+            short_way(self)(rows, queue_depth)
+        elif queue_depth:
+            self.room = []
+            self.clock.run_closed(rows, self.arrive, queue_depth, self.room)
         else:
-            self.clock.run_open(rows, arrive)
+            self.clock.run_open(rows, self.arrive)
         self.recorded.flush()
 
     # --- submission and the tag -----------------------------------------------------------------------

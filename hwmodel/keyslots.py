@@ -25,7 +25,7 @@ from hwmodel.quiesce import Quiesce
 from hwmodel.request import Request, Then
 
 # rwsem_mark_wake() wakes at most this many readers at once (MAX_READERS_WAKEUP, kernel/locking/rwsem.c).
-_MAX_READERS_WOKEN = 256
+MAX_READERS_WOKEN = 256
 
 Control = Generator[simpy.Event, object, None]
 _Reader = tuple[int, Request]  # when it came, as a number, and who it is
@@ -63,13 +63,11 @@ class Keyslots:
     # More than 30 attributes: without slots each would be looked up in a dictionary of its own.
     __slots__ = (
         "_clock",
-        "_cpus",
         "_ended",
         "_evicted",
         "_failed",
         "_forgotten",
         "_power",
-        "_program_ns",
         "_quiesce",
         "_readers",
         "_then",
@@ -86,7 +84,9 @@ class Keyslots:
         "lock_waits",
         "locked",
         "locked_at",
+        "on_cpu",
         "program_cpu_ns",
+        "program_ns",
         "programs",
         "reprograms",
         "sleepers",
@@ -115,10 +115,10 @@ class Keyslots:
         self.failures = self.reprograms = self.abandoned = 0
         self.lock_held_ns = self.program_cpu_ns = 0
         self._clock = clock
-        self._cpus = cpus
+        self.on_cpu = cpus
         self._quiesce = quiesce
         self._evicted = evicted
-        self._program_ns = program_ns
+        self.program_ns = program_ns
         self.granted = granted
         self._ended = ended
         self._failed = failed
@@ -181,14 +181,13 @@ class Keyslots:
         if self._power is not None and not self._power.is_awake(now):
             self._power.wait(request, now, self._awake)
             return
-        slot = self.table.victim()
+        slot = request.slot = self.table.victim()
         if slot < 0:
             self.waits += not request.keyslot_idle
             self.sleepers.append(request)
             return
         self.locked = True
         self.locked_at = now
-        request.slot = slot
         if self._quiesce is None:
             self._start_programming(request, now)
         else:
@@ -204,12 +203,12 @@ class Keyslots:
             self.program(request, now)
 
     def _start_programming(self, request: Request, now: int) -> None:
-        cost_ns = self._program_ns(request.key)  # type: ignore[arg-type]  # as above
-        if self._cpus is None:
+        cost_ns = self.program_ns(request.key)  # type: ignore[arg-type]  # as above
+        if self.on_cpu is None:
             self._clock.call_at(now + cost_ns, request, self._then)
         else:
             self.program_cpu_ns += cost_ns
-            self._cpus.run(request, now, cost_ns, self._then)
+            self.on_cpu.run(request, now, cost_ns, self._then)
 
     def _programmed(self, request: Request, now: int) -> None:
         key, slot = request.key, request.slot
@@ -257,28 +256,26 @@ class Keyslots:
         while not self.locked:
             if readers and not (writers and writers[0][0] < readers[0][0]):
                 self._serve_readers(now)
-            elif writers:
-                self._serve_writer(writers.popleft()[1], now)
-            else:
+            elif not writers:
                 return
-
-    def _serve_writer(self, who: Request | simpy.Event, now: int) -> None:
-        if isinstance(who, Request):
-            who.keyslot_lock += now - who.mark
-            who.mark = now
-            # Someone may have programmed the key while this request waited.
-            if not self._hit(who, now):
-                self.program(who, now)
-        else:
-            self.locked = True
-            self.locked_at = now
-            who.succeed()
+            else:
+                _, who = writers.popleft()
+                if isinstance(who, simpy.Event):
+                    self.locked = True
+                    self.locked_at = now
+                    who.succeed()
+                    return
+                who.keyslot_lock += now - who.mark
+                who.mark = now
+                # Someone may have programmed the key while this request waited.
+                if not self._hit(who, now):
+                    self.program(who, now)
 
     def _serve_readers(self, now: int) -> None:
         readers = self._readers
         get = self.table.get
         hits: list[Request] = []
-        for _ in range(min(len(readers), _MAX_READERS_WOKEN)):
+        for _ in range(min(len(readers), MAX_READERS_WOKEN)):
             _, request = readers.popleft()
             request.keyslot_lock += now - request.mark
             request.mark = now
@@ -334,7 +331,7 @@ class Keyslots:
         """
         yield from self._lock()
         for slot, key in self.table.programmed():
-            yield self._clock.timeout(self._program_ns(key))
+            yield self._clock.timeout(self.program_ns(key))
             if self._forgotten:
                 return
             status, _ = self._ended(key) if self._ended is not None else (BlkStatus.OK, False)

@@ -40,15 +40,14 @@ def _rates_per_s(facts: MediaFacts) -> dict[ReqOp, int]:
 
 
 class ServiceTimes:
-    """Service time of a piece by operation and size; drawn per piece when the shape is exponential."""
+    """Service time of a piece by operation and size: its mean, or drawn around it."""
 
-    __slots__ = ("_draws", "_exponential", "_fixed", "_means", "_rate", "_rng")
+    __slots__ = ("_draws", "_fixed", "_means", "_rate", "_rng")
 
     def __init__(self, facts: MediaFacts, rng: np.random.Generator) -> None:
         self._fixed = _fixed_ns(facts)
         self._rate = _rates_per_s(facts)
         self._means: dict[int, dict[int, int]] = {int(op): {} for op in self._fixed}  # by operation and size
-        self._exponential = facts.shape == "exponential"
         self._rng = rng
         self._draws: list[float] = []
 
@@ -60,11 +59,9 @@ class ServiceTimes:
             self._means[op][nbytes] = mean
         return mean
 
-    def draw_ns(self, op: int, nbytes: int) -> int:
-        """Service time of the next piece."""
+    def exponential_ns(self, op: int, nbytes: int) -> int:
+        """Service time of the next piece, exponentially distributed."""
         mean = self._means[op].get(nbytes) or self.mean_ns(op, nbytes)
-        if not self._exponential:
-            return mean
         if not self._draws:
             self._draws = self._rng.standard_exponential(_DRAWS).tolist()
         return round(mean * self._draws.pop())
@@ -111,8 +108,10 @@ class EmpiricalTimes:
 
 def service_times(facts: MediaFacts, rng: np.random.Generator) -> Callable[[int, int], int]:
     """What the next piece takes, by operation and bytes."""
-    times = EmpiricalTimes(facts, rng) if facts.shape == "empirical" else ServiceTimes(facts, rng)
-    return times.draw_ns
+    if facts.shape == "empirical":
+        return EmpiricalTimes(facts, rng).draw_ns
+    times = ServiceTimes(facts, rng)
+    return times.exponential_ns if facts.shape == "exponential" else times.mean_ns
 
 
 class Media:

@@ -7,11 +7,20 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from hwmodel.request import RECORD_WIDTH, Request
+from hwmodel.request import RECORD, RECORD_WIDTH, Request
 
-# Packing 17 integers takes a fifth of the time of extending an ``array`` by them.
-_pack: Final = Struct(f"={RECORD_WIDTH}q").pack
-_FLUSH_AT_BYTES: Final = 65536 * RECORD_WIDTH * 8
+FLUSH_AT_BYTES: Final = 65536 * RECORD_WIDTH * 8
+
+
+def packer(*, zeros: tuple[str, ...] = ()) -> Callable[..., bytes]:
+    """What packs the values of one record, in the order of ``RECORD``, without those that are always 0.
+
+    Packing 17 integers takes a fifth of the time of extending an ``array`` by them.
+    """
+    return Struct("=" + "".join("8x" if name in zeros else "q" for name in RECORD)).pack
+
+
+_pack: Final = packer()
 
 
 class RecordBuffer:
@@ -53,7 +62,7 @@ class RecordBuffer:
         request.queued = request.submit = request.tag_wait = request.cpu_crypto = request.scheduler = 0
         request.keyslot_lock = request.keyslot_idle = request.keyslot_program = request.device_queue = 0
         request.status = 0
-        if len(packed) >= _FLUSH_AT_BYTES:
+        if len(packed) >= FLUSH_AT_BYTES:
             self.flush()
 
     def flush(self) -> None:
