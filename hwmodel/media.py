@@ -42,14 +42,13 @@ def _rates_per_s(facts: MediaFacts) -> dict[ReqOp, int]:
 class ServiceTimes:
     """Service time of a piece by operation and size: its mean, or drawn around it."""
 
-    __slots__ = ("_draws", "_fixed", "_means", "_rate", "_rng")
+    __slots__ = ("_fixed", "_means", "_rate", "_rng")
 
     def __init__(self, facts: MediaFacts, rng: np.random.Generator) -> None:
         self._fixed = _fixed_ns(facts)
         self._rate = _rates_per_s(facts)
         self._means: dict[int, dict[int, int]] = {int(op): {} for op in self._fixed}  # by operation and size
         self._rng = rng
-        self._draws: list[float] = []
 
     def mean_ns(self, op: int, nbytes: int) -> int:
         """Mean service time of one piece."""
@@ -59,12 +58,19 @@ class ServiceTimes:
             self._means[op][nbytes] = mean
         return mean
 
-    def exponential_ns(self, op: int, nbytes: int) -> int:
-        """Service time of the next piece, exponentially distributed."""
-        mean = self._means[op].get(nbytes) or self.mean_ns(op, nbytes)
-        if not self._draws:
-            self._draws = self._rng.standard_exponential(_DRAWS).tolist()
-        return round(mean * self._draws.pop())
+    def exponential(self) -> Callable[[int, int], int]:
+        """Gives the service time of the next piece by operation and size, exponentially distributed."""
+        # Asked for every piece: a closure finds what it needs without a look at the object.
+        means, mean_ns, rng = self._means, self.mean_ns, self._rng
+        draws: list[float] = []
+
+        def draw_ns(op: int, nbytes: int) -> int:
+            nonlocal draws
+            if not draws:
+                draws = rng.standard_exponential(_DRAWS).tolist()
+            return round((means[op].get(nbytes) or mean_ns(op, nbytes)) * draws.pop())
+
+        return draw_ns
 
 
 class EmpiricalTimes:
@@ -111,7 +117,7 @@ def service_times(facts: MediaFacts, rng: np.random.Generator) -> Callable[[int,
     if facts.shape == "empirical":
         return EmpiricalTimes(facts, rng).draw_ns
     times = ServiceTimes(facts, rng)
-    return times.exponential_ns if facts.shape == "exponential" else times.mean_ns
+    return times.exponential() if facts.shape == "exponential" else times.mean_ns
 
 
 class Media:

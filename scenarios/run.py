@@ -8,6 +8,7 @@ import blkcrypto
 from blkcrypto.base.errors import BadInput
 from hwmodel.observer import Observer
 from scenarios.build import build
+from scenarios.collector import collecting_seldom
 from scenarios.files.figures import shown
 from scenarios.keying.measured import attackers_view, design_figures
 from scenarios.model import Model
@@ -59,7 +60,8 @@ def _execute(
 ) -> None:
     scenario = model.scenario
     model.measure.sinks = sinks
-    model.machine.run(model.rows(batches, progress), queue_depth=_depth(scenario))
+    with collecting_seldom():
+        model.machine.run(model.rows(batches, progress), queue_depth=_depth(scenario))
     if model.plane is not None:
         model.plane.process()
     if not model.measure.bios:

@@ -1,8 +1,5 @@
 """``blkcrypto serve``: parse, call, print."""
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -84,6 +81,7 @@ def serve(
     SCENARIO is the name of a shipped one, or a TOML file; without it the options say it all.  fio, qemu-io,
     nbdcopy and the like read and write plaintext; the image holds only ciphertext.  Ends with Ctrl-C.
     """
+    from scenarios.collector import collecting_seldom
     from scenarios.report.files import STDOUT, check_targets, write_text
     from scenarios.serve.session import Choices, choose, session
 
@@ -98,7 +96,7 @@ def serve(
         if not quiet:
             click.echo(text, err=json_file == STDOUT)
 
-    with _collecting_seldom():
+    with collecting_seldom():
         summary = session(
             chosen,
             image_file,
@@ -113,16 +111,3 @@ def serve(
     if json_file is not None:
         write_text(json_file, summary.json())
     return 1 if summary.mismatches else 0
-
-
-@contextmanager
-def _collecting_seldom() -> Iterator[None]:
-    """Requests leave no cycles behind, so the garbage collector need not look for them every few hundred."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(200_000, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
