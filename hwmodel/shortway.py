@@ -205,12 +205,12 @@ def short_way(machine: "Machine") -> Run:
 
     def done(request: Request, now: int) -> None:
         nonlocal room
-        slot = request.slot
+        slot, key = request.slot, request.key
         if slot >= 0:
             request.slot = -1
+            key = hardware[slot]  # the data is what the slot made it, whatever the request wanted
             if put(slot) and sleepers:
                 wake_sleepers(now)
-        key = request.key
         bio = request if request.parent is None else joined(request)
         if bio is not None:
             if plane is not None:
