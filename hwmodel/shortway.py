@@ -1,18 +1,18 @@
 """The short way through a machine whose device encrypts, and never fails, sleeps or has bios held back.
 
-It is the way of ``hwmodel.controller``, ``hwmodel.tags`` and ``hwmodel.keyslots`` in fewer calls, over the
-same queue.  The rules are the machine's own: which slot, where to split, how long media and data path take.
-What is written twice is who waits for whom, and ``tests/test_short_way.py`` leads machines both ways and
-compares every record.
+It is the way of ``hwmodel.controller``, ``hwmodel.tags`` and ``hwmodel.keyslots`` in one loop, over the same
+queue.  The rules are the machine's own: which slot, where to split, how long media and data path take.  What
+is written twice is who waits for whom, and ``tests/test_short_way.py`` leads machines both ways and compares
+every record.
 
-Form follows speed, and only here: steps that follow each other without waiting are one function, and all of
-them are closures over what every bio needs.  Methods of objects with slots took a seventh more time.
+Form follows speed, and only here: what every bio passes stands in the loop itself, what some bios wait for in
+closures beside it.  In the form of methods that call each other a bio took twice the time.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from hwmodel.clock import NORMAL, Row
 from hwmodel.keyslots import MAX_READERS_WOKEN, Keyslots
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 Run = Callable[[Iterator[Row], int], None]
 
+# What a request does next when the device is done with it: the loop looks there first.
+DONE: Final[Any] = None
+
+_NEVER: Final = 1 << 62
+_NO_ROW: Final = (_NEVER, -1, 0, 0, 0, -1, 0, 0)
 # Nothing fails here, nothing is held back, and no CPU encrypts.
 _pack = packer(zeros=("status", "scheduler", "cpu_crypto"))
 
@@ -39,34 +44,16 @@ def short_way(machine: "Machine") -> Run:
     submit = machine.submit if machine.submit_takes_cpu else None
     cpu_count, on_media, on_path = cpus.count, machine.storage.serve, machine.path.serve
     joined, plane, recorded = machine.joined, machine.plane, machine.recorded
-    now = clock.now  # in the loops below, while nobody waits for room: any time up to the present
-    room = 0  # of a closed loop
+    has_path = machine.path.limits
+    has_slots = machine.device_keyslots is not None
     uses_cpus = submit is not None or (
         machine.device_keyslots is not None and machine.device_keyslots.on_cpu is not None
     )
 
-    # --- arrival, and the tag -------------------------------------------------------------------------
-
-    def arrive(row: Row) -> None:
-        request = idle.pop() if idle else pool.take()
-        when, request.row, request.op, request.sector, nbytes, key, request.dun, stream = row
-        request.arrived = when
-        request.nbytes = nbytes
-        request.key = keys[key] if key >= 0 else None
-        if uses_cpus:
-            request.cpu = stream % cpu_count
-        if submit is not None:
-            submit(request, when)
-        elif tags.free and nbytes <= max_bytes:
-            tags.free -= 1
-            tagged(request, when)
-        else:
-            get_tag(request, when)
-
     # --- the keyslot ----------------------------------------------------------------------------------
 
     slots = cast(Keyslots, machine.device_keyslots)
-    if machine.device_keyslots is not None:  # or nobody asks
+    if has_slots:  # or nobody asks
         hardware, program_on_cpu, table = slots.hardware, slots.on_cpu, slots.table
         program_ns: Callable[[Any], int] = slots.program_ns  # of a key, which encrypted requests have
         get: Callable[[Any], int] = table.get
@@ -130,10 +117,23 @@ def short_way(machine: "Machine") -> Run:
             serve_lock(now)
 
     def serve_lock(now: int) -> None:
-        nonlocal hits
+        nonlocal hits, turn
         while not locked:
             if readers and not (writers and writers[0][0] < readers[0][0]):
-                serve_readers(now)
+                found = []
+                for _ in range(min(len(readers), MAX_READERS_WOKEN)):
+                    _, request = readers.popleft()
+                    request.keyslot_lock += now - request.mark
+                    request.mark = now
+                    slot = request.slot = get(request.key)
+                    if slot < 0:
+                        turn += 1
+                        writers.append((turn, request))
+                    else:
+                        found.append(request)
+                hits += len(found)
+                for request in found:
+                    send(request, now)
             elif writers:
                 _, request = writers.popleft()
                 request.keyslot_lock += now - request.mark
@@ -147,23 +147,6 @@ def short_way(machine: "Machine") -> Run:
                     send(request, now)
             else:
                 return
-
-    def serve_readers(now: int) -> None:
-        nonlocal hits, turn
-        found = []
-        for _ in range(min(len(readers), MAX_READERS_WOKEN)):
-            _, request = readers.popleft()
-            request.keyslot_lock += now - request.mark
-            request.mark = now
-            slot = request.slot = get(request.key)
-            if slot < 0:
-                turn += 1
-                writers.append((turn, request))
-            else:
-                found.append(request)
-        hits += len(found)
-        for request in found:
-            send(request, now)
 
     def wake_sleepers(now: int) -> None:
         nonlocal turn
@@ -180,7 +163,7 @@ def short_way(machine: "Machine") -> Run:
 
     def send_straight(request: Request, now: int) -> None:
         request.transfer = 0
-        heappush(items, (on_media(request, now), NORMAL, next(order), request, done))
+        heappush(items, (on_media(request, now), NORMAL, next(order), request, DONE))
 
     def send_by_path(request: Request, now: int) -> None:
         if request.op == READ:
@@ -193,108 +176,102 @@ def short_way(machine: "Machine") -> Run:
 
     def read_path(request: Request, now: int) -> None:
         passed = on_path(request, now, inline=request.key is not None)
-        heappush(items, (passed, NORMAL, next(order), request, done))
+        heappush(items, (passed, NORMAL, next(order), request, DONE))
 
     def write_media(request: Request, now: int) -> None:
-        heappush(items, (on_media(request, now), NORMAL, next(order), request, done))
+        heappush(items, (on_media(request, now), NORMAL, next(order), request, DONE))
 
-    send: Then = send_by_path if machine.path.limits else send_straight
-    tagged: Then = send if machine.device_keyslots is None else acquire
-
-    # --- completion -----------------------------------------------------------------------------------
-
-    def done(request: Request, now: int) -> None:
-        nonlocal room
-        slot, key = request.slot, request.key
-        if slot >= 0:
-            request.slot = -1
-            key = hardware[slot]  # the data is what the slot made it, whatever the request wanted
-            if put(slot) and sleepers:
-                wake_sleepers(now)
-        bio = request if request.parent is None else joined(request)
-        if bio is not None:
-            if plane is not None:
-                plane.complete(bio, key)
-            recorded.packed += _pack(
-                bio.row,
-                now,
-                bio.op,
-                bio.nbytes,
-                now - bio.arrived,
-                bio.queued,
-                bio.submit,
-                bio.tag_wait,
-                bio.keyslot_lock,
-                bio.keyslot_idle,
-                bio.keyslot_program,
-                bio.device_queue,
-                bio.transfer,
-                bio.media,
-            )
-            bio.queued = bio.submit = bio.tag_wait = bio.device_queue = 0
-            bio.keyslot_lock = bio.keyslot_idle = bio.keyslot_program = 0
-            if len(recorded.packed) >= FLUSH_AT_BYTES:
-                recorded.flush()
-            idle.append(bio)
-            room += 1
-        if waiting:
-            request = waiting.popleft()
-            request.tag_wait += now - request.mark
-            tagged(request, now)
-        else:
-            tags.free += 1
+    send: Then = send_by_path if has_path else send_straight
+    tagged: Then = acquire if has_slots else send
 
     # --- time -----------------------------------------------------------------------------------------
 
-    def step() -> None:
-        nonlocal now
-        now, _, _, request, then = heappop(items)
-        then(request, now)
-
-    def wait_for_room() -> None:
-        while not idle:
-            step()
-
-    def run_open(rows: Iterator[Row]) -> None:
-        nonlocal now
-        for row in rows:
-            when = row[0]
-            while items and items[0][0] <= when:
-                at, _, _, request, then = heappop(items)
-                then(request, at)
-            if not idle and not pool.has_room:
-                wait_for_room()
-            if when < now:  # it waited for room, or one before it did while this one's time passed
-                clock.late += 1
-                row = (now, *row[1:])
-            else:
-                now = when
-            arrive(row)
-
-    def run_closed(rows: Iterator[Row], depth: int) -> None:
-        nonlocal room
-        room = depth
-        for row in rows:
-            while not room:
-                step()
-            if not idle and not pool.has_room:
-                wait_for_room()
-            room -= 1
-            arrive((now, *row[1:]))
-
     def run(rows: Iterator[Row], depth: int) -> None:
         long_way, tags.granted = tags.granted, tagged
-        if depth:
-            run_closed(rows, depth)
-        else:
-            run_open(rows)
-        while items:
-            step()
+        now, room, is_full, packed = clock.now, depth, False, recorded.packed
+        following = _closed(rows) if depth else rows
+        when, row, op, sector, nbytes, key, dun, stream = next(following, _NO_ROW)
+        while True:
+            # Completions come before an arrival at the same time.
+            if items and (items[0][0] <= when or is_full):
+                now, _, _, request, then = heappop(items)
+                if then is not DONE:
+                    then(request, now)
+                    continue
+                slot, inline = request.slot, request.key
+                if slot >= 0:
+                    request.slot = -1
+                    inline = hardware[slot]  # the data is what the slot made it, whatever the request wanted
+                    if put(slot) and sleepers:
+                        wake_sleepers(now)
+                bio = request if request.parent is None else joined(request)
+                is_full = False
+                if bio is not None:
+                    if plane is not None:
+                        plane.complete(bio, inline)
+                    packed += _pack(
+                        bio.row,
+                        now,
+                        bio.op,
+                        bio.nbytes,
+                        now - bio.arrived,
+                        bio.queued,
+                        bio.submit,
+                        bio.tag_wait,
+                        bio.keyslot_lock,
+                        bio.keyslot_idle,
+                        bio.keyslot_program,
+                        bio.device_queue,
+                        bio.transfer,
+                        bio.media,
+                    )
+                    bio.queued = bio.submit = bio.tag_wait = bio.device_queue = 0
+                    bio.keyslot_lock = bio.keyslot_idle = bio.keyslot_program = 0
+                    if len(packed) >= FLUSH_AT_BYTES:
+                        recorded.flush()
+                        packed = recorded.packed
+                    idle.append(bio)
+                    room += 1
+                if waiting:
+                    request = waiting.popleft()
+                    request.tag_wait += now - request.mark
+                    tagged(request, now)
+                else:
+                    tags.free += 1
+            elif row < 0:
+                break
+            elif (depth and not room) or not (idle or pool.has_room):
+                is_full = True
+            else:
+                room -= 1
+                if when >= now:
+                    now = when
+                elif not depth:  # it waited for room, or one before it did while this one's time passed
+                    clock.late += 1
+                request = idle.pop() if idle else pool.take()
+                request.row, request.op, request.sector, request.nbytes = row, op, sector, nbytes
+                request.arrived, request.dun = now, dun
+                request.key = keys[key] if key >= 0 else None
+                if uses_cpus:
+                    request.cpu = stream % cpu_count
+                if submit is not None:
+                    submit(request, now)
+                elif tags.free and nbytes <= max_bytes:
+                    tags.free -= 1
+                    tagged(request, now)
+                else:
+                    get_tag(request, now)
+                when, row, op, sector, nbytes, key, dun, stream = next(following, _NO_ROW)
         clock.skip_to(now)
-        if machine.device_keyslots is not None:
+        if has_slots:
             slots.acquires += acquires
             slots.hits += hits
             slots.programs += programs
         tags.granted = long_way
 
     return run
+
+
+def _closed(rows: Iterator[Row]) -> Iterator[Row]:
+    """The rows of a closed loop: none has a time of its own before which others would come."""
+    return ((-1, *row[1:]) for row in rows)

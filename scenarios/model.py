@@ -1,8 +1,12 @@
 """A wired model of one run, and the rows that it is fed."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.clock import Row
@@ -16,6 +20,9 @@ from scenarios.placement.layout import Layout, PlacedBatch
 from scenarios.results.measure import Measure
 from scenarios.schema import Scenario
 from scenarios.traces.batch import RecordedBatch, TraceBatch
+
+# Rows that become Python integers at once: few enough to stay in a core's cache until they are used.
+_CHUNK_ROWS: Final = 2048
 
 
 @dataclass(slots=True)
@@ -78,23 +85,30 @@ class Model:
 
     def _machine_rows(self, placed: PlacedBatch, unit: int, scale: float) -> Iterator[Row]:
         if self.keys is None:
-            key = dun = [-1] * len(placed.op)
+            key = np.full(len(placed), -1)
+            dun = np.zeros(len(placed), dtype=np.uint64)
         else:
             keyed = KeyedBatch.of(placed, self.keys, unit)
-            placed, key, dun = keyed.placed, keyed.key.tolist(), keyed.dun.tolist()
+            placed, key, dun = keyed.placed, keyed.key, keyed.dun
         numbers_from = self.bios_made
         self.bios_made += len(placed)
-        return zip(
-            _scaled(placed, scale).tolist(),
-            range(numbers_from, self.bios_made),
-            placed.op.tolist(),
-            placed.sector.tolist(),
-            placed.nbytes.tolist(),
+        number = np.arange(numbers_from, self.bios_made)
+        columns = (
+            _scaled(placed, scale),
+            number,
+            placed.op,
+            placed.sector,
+            placed.nbytes,
             key,
             dun,
-            placed.stream.tolist(),
-            strict=True,
+            placed.stream,
         )
+        return chain.from_iterable(_in_chunks(columns))
+
+
+def _in_chunks(columns: Sequence[npt.NDArray[np.generic]]) -> Iterator[Iterable[Row]]:
+    for start in range(0, len(columns[0]), _CHUNK_ROWS):
+        yield zip(*(column[start : start + _CHUNK_ROWS].tolist() for column in columns), strict=True)
 
 
 def _scaled(placed: PlacedBatch, scale: float) -> Int64:
