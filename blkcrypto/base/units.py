@@ -13,7 +13,8 @@ SECTOR_SHIFT: Final = 9
 SECTOR_BYTES: Final = 1 << SECTOR_SHIFT
 NS_PER_SECOND: Final = 1_000_000_000
 
-_QUANTITY = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-zµ/]*)\s*")
+# An exponent of more digits is no quantity of anything, and more than ``Decimal`` can multiply.
+_QUANTITY = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,4})?)\s*([A-Za-zµ/]*)\s*")
 _SIZE_SHIFT = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 _DURATION_NS = {
     "ns": 1,

@@ -1,6 +1,7 @@
 """Fuzz every target, each in a process of its own: ``python -m tests.fuzz [TARGET ...] --seconds 600``."""
 
 import argparse
+import math
 import os
 import re
 import subprocess
@@ -12,6 +13,8 @@ from typing import Final
 from tests.fuzz.engine import fuzz_by_coverage, fuzz_by_mutation, has_atheris
 
 FINDINGS: Final = Path("build") / "fuzz"
+# The instrumented process keeps some kilobytes for every input: now and then a new one goes on with the corpus.
+ROUND_S: Final = 100
 TRIED: Final = re.compile(r"(\d+) inputs|number_of_executed_units:\s*(\d+)")
 
 
@@ -46,14 +49,26 @@ def _one(name: str, seconds: float, seed: int, engine: str) -> int:
 
 
 def _run(name: str, seconds: float, seed: int, engine: str) -> int:
+    tried = 0
+    status = 0
+    rounds = max(1, math.ceil(seconds / ROUND_S))
+    for number in range(rounds):
+        done = _round(name, seconds / rounds, seed + number, engine)
+        output = done.stdout + done.stderr
+        counts = [int(one or other) for one, other in TRIED.findall(output)]
+        tried += counts[-1] if counts else 0
+        if done.returncode:
+            status = 1
+            print(f"{name:14} FOUND\n{output[-3000:]}", flush=True)
+            break
+    print(f"{name:14} {engine:9} {tried:>10} inputs  {'FOUND' if status else 'nothing found'}", flush=True)
+    return status
+
+
+def _round(name: str, seconds: float, seed: int, engine: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "tests.fuzz", name, "--one", "--seconds", str(seconds)]
     words += ["--seed", str(seed), "--engine", engine]
-    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-    output = done.stdout + done.stderr
-    tried = [int(one or other) for one, other in TRIED.findall(output)]
-    print(f"{name:14} {engine:9} {tried[-1] if tried else 0:>10} inputs  ", end="")
-    print("nothing found" if done.returncode == 0 else f"FOUND\n{output[-3000:]}", flush=True)
-    return min(done.returncode, 1) if done.returncode >= 0 else 1
+    return subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
 
 
 if __name__ == "__main__":

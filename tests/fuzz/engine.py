@@ -5,6 +5,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,8 +89,6 @@ def fuzz_by_mutation(name: str, seconds: float, seed: int, findings: Path) -> in
 
 
 def _found(name: str, data: bytes, error: Exception, findings: Path, tried: int) -> int:
-    import traceback
-
     findings.mkdir(parents=True, exist_ok=True)
     file = findings / f"{name}-{tried}"
     file.write_bytes(data)
@@ -120,6 +119,16 @@ def fuzz_by_coverage(name: str, seconds: float, seed: int, findings: Path) -> No
         "verbosity": 0,
     }
     atheris.Setup(
-        [sys.argv[0], *(f"-{key}={value}" for key, value in options.items()), str(corpus)], target.run
+        [sys.argv[0], *(f"-{key}={value}" for key, value in options.items()), str(corpus)],
+        lambda data: _told(target.run, data),
     )
     atheris.Fuzz()
+
+
+def _told(run: Callable[[bytes], bool], data: bytes) -> None:
+    """Run one input; libFuzzer ends the process without a word on what was raised."""
+    try:
+        run(data)
+    except BaseException:
+        traceback.print_exc(file=sys.__stderr__)
+        raise
