@@ -13,7 +13,7 @@ from typing import Final
 from tests.fuzz.engine import fuzz_by_coverage, fuzz_by_mutation, has_atheris
 
 FINDINGS: Final = Path("build") / "fuzz"
-# The instrumented process keeps some kilobytes for every input: now and then a new one goes on with the corpus.
+# The instrumented process keeps some kilobytes for each input: a new one goes on from time to time.
 ROUND_S: Final = 100
 TRIED: Final = re.compile(r"(\d+) inputs|number_of_executed_units:\s*(\d+)")
 
