@@ -84,7 +84,7 @@ def _result(model: Model, skipped: dict[str, int], *, figures: bool) -> RunResul
     medium = model.plane.medium.sha256() if model.plane is not None else ""
     if model.wired is not None and model.wired.filesystem is not None:
         verified, medium = model.wired.filesystem.verified, model.wired.filesystem.medium_sha256
-    keys = model.keys if model.wired is None else model.wired.keyer
+    counted = design if design is not None else model.keys
     return RunResult(
         scenario=scenario.name,
         question=scenario.question,
@@ -112,11 +112,11 @@ def _result(model: Model, skipped: dict[str, int], *, figures: bool) -> RunResul
         verified_bytes=verified.bytes if verified else 0,
         mismatches=verified.mismatches if verified else 0,
         medium_sha256=medium,
-        design_on_disk_bytes=design.on_disk_bytes if design else keys.on_disk_bytes if keys else 0,
-        design_in_memory_bytes=design.in_memory_bytes if design else keys.in_memory_bytes if keys else 0,
-        design_derivations=keys.derivations if keys else 0,
+        design_on_disk_bytes=counted.on_disk_bytes if counted is not None else 0,
+        design_in_memory_bytes=counted.in_memory_bytes if counted is not None else 0,
+        design_derivations=counted.derivations if counted is not None else 0,
         key_ops=_key_ops(model),
-        files=keys.files if keys else 0,
+        files=counted.files if counted is not None else 0,
         checks={
             "stage times sum to each bio's total": measure.stages_sum_to_total,
             "no stage is negative": measure.no_negative_time,

@@ -3,7 +3,7 @@
 import pytest
 
 from blkcrypto.base.errors import BadInput
-from blkcrypto.fs.fscrypt.keysetup import INODE_INFO_BYTES
+from blkcrypto.fs.fscrypt.keysetup import BLK_CRYPTO_KEY_BYTES, INODE_INFO_BYTES
 from blkcrypto.fs.keysetup_io.extent_io import TRANSFORM_BYTES
 from scenarios.designs import DESIGNS
 from scenarios.keying.measured import attackers_view
@@ -298,6 +298,16 @@ def test_a_file_of_2014_stores_147_bytes_per_user_and_reads_whole_blocks_of_them
 
 
 # --- inline data ----------------------------------------------------------------------------------------
+
+
+def test_memory_of_small_files_is_that_of_their_inodes_keys_and_regions() -> None:
+    """Four small files: an inode and a blk-crypto key each, and a cipher for each region."""
+    ios = [(READ, file, 0, 4 * KIB) for file in range(4)]
+
+    figures = costs("inline-data-a3", ios, "design.small_files=1")
+
+    assert figures.extra["inline_files"] == 4
+    assert figures.in_memory_bytes == 4 * (INODE_INFO_BYTES + BLK_CRYPTO_KEY_BYTES + TRANSFORM_BYTES)
 
 
 def test_inline_data_saves_the_read_of_a_block() -> None:

@@ -149,7 +149,7 @@ def test_a_flipped_byte_of_a_sealed_unit_is_refused_and_counted() -> None:
     assert model.wired is not None
     model.plane.process()
     assert model.plane.verified.mismatches == 1
-    assert model.wired.keyer.extra == {"units_refused": 1}
+    assert model.wired.keyer.footprint().extra == {"units_refused": 1}
 
 
 def test_an_inline_region_is_a_unit_under_its_own_key_in_the_inode_s_block() -> None:

@@ -1,5 +1,7 @@
 """Designs with one key for the device: dm-crypt, dm-inlinecrypt, default-key, and sealed devices."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from blkcrypto.base.units import SECTOR_SHIFT
@@ -12,7 +14,7 @@ from hwmodel.dataplane import UnitCipher
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.keying.bios import Bios, share_of
 from scenarios.keying.ciphers import RunCipher, SealingCipher
-from scenarios.keying.keyer import FileBytes
+from scenarios.keying.keyer import FileBytes, Footprint
 from scenarios.keying.per_file import FilesSeen, FscryptKeyer, inline_cipher
 from scenarios.keying.setup import SetupTally
 from scenarios.schema import Scenario
@@ -98,45 +100,17 @@ class DeviceKeyer:
             cipher.wipe,
         )
 
-    @property
-    def files(self) -> int:
-        """See ``Keyer``."""
-        return len(self._seen)
-
-    @property
-    def data_bytes(self) -> int:
-        """See ``Keyer``."""
-        return self._seen.data_bytes
-
-    @property
-    def extents(self) -> int:
-        """None."""
-        return 0
-
-    @property
-    def keys_live(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def derivations(self) -> int:
-        """None: the volume key is random."""
-        return 0
-
-    @property
-    def on_disk_bytes(self) -> int:
-        """Nothing per file; a LUKS header per device is not counted."""
-        return 0
-
-    @property
-    def in_memory_bytes(self) -> int:
-        """The key, or a cipher."""
-        return TRANSFORM_BYTES if self._own_cipher else BLK_CRYPTO_KEY_BYTES
-
-    @property
-    def extra(self) -> dict[str, int]:
-        """Units whose tag did not fit."""
-        return {} if self._sealing is None else {"units_refused": self._sealing.refused}
+    def footprint(self) -> Footprint:
+        """See ``Keyer``: nothing per file, and a random volume key; a LUKS header is not counted."""
+        return Footprint(
+            files=len(self._seen),
+            data_bytes=self._seen.data_bytes,
+            keys_live=1,
+            derivations=0,
+            on_disk_bytes=0,
+            in_memory_bytes=TRANSFORM_BYTES if self._own_cipher else BLK_CRYPTO_KEY_BYTES,
+            extra={} if self._sealing is None else {"units_refused": self._sealing.refused},
+        )
 
 
 class DefaultKeyKeyer:
@@ -175,42 +149,11 @@ class DefaultKeyKeyer:
         """See ``Keyer``."""
         return inline_cipher(key, self._keywrap)
 
-    @property
-    def files(self) -> int:
-        """See ``Keyer``."""
-        return self._files.files
-
-    @property
-    def data_bytes(self) -> int:
-        """See ``Keyer``."""
-        return self._files.data_bytes
-
-    @property
-    def extents(self) -> int:
-        """None."""
-        return 0
-
-    @property
-    def keys_live(self) -> int:
-        """See ``Keyer``."""
-        return len(self.objects)
-
-    @property
-    def derivations(self) -> int:
-        """See ``Keyer``."""
-        return self._files.derivations
-
-    @property
-    def on_disk_bytes(self) -> int:
-        """See ``Keyer``."""
-        return self._files.on_disk_bytes
-
-    @property
-    def in_memory_bytes(self) -> int:
-        """See ``Keyer``."""
-        return self._files.in_memory_bytes + BLK_CRYPTO_KEY_BYTES
-
-    @property
-    def extra(self) -> dict[str, int]:
-        """None."""
-        return {}
+    def footprint(self) -> Footprint:
+        """See ``Keyer``: what the files need, and one key for the device."""
+        of_files = self._files.footprint()
+        return replace(
+            of_files,
+            keys_live=len(self.objects),
+            in_memory_bytes=of_files.in_memory_bytes + BLK_CRYPTO_KEY_BYTES,
+        )

@@ -24,7 +24,7 @@ from scenarios.keying.bios import Bios
 from scenarios.keying.ciphers import EXTENT_SHIFT, SealingCipher, StoredIvCipher
 from scenarios.keying.extent_map import ExtentMap
 from scenarios.keying.extent_setup import SetupRules
-from scenarios.keying.keyer import FileBytes
+from scenarios.keying.keyer import FileBytes, Footprint
 from scenarios.keying.setup import SetupTally
 from scenarios.schema import Scenario
 from scenarios.streams import stream
@@ -180,21 +180,6 @@ class ExtentKeyer:
         cipher = new_cipher("AES-256-XTS", key.raw)
         return StoredIvCipher(cipher, self._first_duns) if self._row.form is StoredForm.IV else cipher
 
-    @property
-    def files(self) -> int:
-        """See ``Keyer``."""
-        return self.map.files
-
-    @property
-    def data_bytes(self) -> int:
-        """See ``Keyer``."""
-        return self.map.units * self._unit
-
-    @property
-    def extents(self) -> int:
-        """File extent items of the files touched: each has a context."""
-        return self.map.items
-
     def _in_memory(self) -> int:
         """Extents that open files have in memory: those used, or all of them."""
         live = self.map.live()
@@ -202,31 +187,28 @@ class ExtentKeyer:
             return len(live)
         return sum(number != _UNSET and at in live for at, number in enumerate(self._numbers))
 
-    @property
-    def keys_live(self) -> int:
-        """See ``Keyer``."""
-        return self._rules.keys_held(self._in_memory()) if self._row.key_per_extent else 1
+    def footprint(self) -> Footprint:
+        """See ``Keyer``.
 
-    @property
-    def derivations(self) -> int:
-        """See ``Keyer``: as often as the design derives, whatever the emulation remembers."""
-        return self.tally.derivations + (0 if self._row.key_per_extent else 1)
-
-    @property
-    def on_disk_bytes(self) -> int:
-        """Contexts of inodes and of file extent items."""
+        On disk are contexts of inodes and of file extent items; in memory inodes, loaded extents, and the
+        pools of the design's variant.  A key counts as derived as often as the design derives it, whatever
+        the emulation remembers.
+        """
+        files, loaded, per_extent = self.map.files, self._in_memory(), self._row.key_per_extent
         per_item = _SEALED_ENTRY_BYTES if self._sealed else stored_bytes(self._row)
-        return self.files * INODE_CONTEXT_BYTES + self.map.items * per_item
+        shared = 0 if per_extent else BLK_CRYPTO_KEY_BYTES
+        return Footprint(
+            files=files,
+            data_bytes=self.map.units * self._unit,
+            extents=self.map.items,
+            keys_live=self._rules.keys_held(loaded) if per_extent else 1,
+            derivations=self.tally.derivations + (0 if per_extent else 1),
+            on_disk_bytes=files * INODE_CONTEXT_BYTES + self.map.items * per_item,
+            in_memory_bytes=files * INODE_INFO_BYTES + shared + self._rules.memory_bytes(loaded, files),
+            extra=self._extra(),
+        )
 
-    @property
-    def in_memory_bytes(self) -> int:
-        """Of inodes, of loaded extents by the design, and of the pools of its variant."""
-        loaded = self._in_memory()
-        shared = 0 if self._row.key_per_extent else BLK_CRYPTO_KEY_BYTES
-        return self.files * INODE_INFO_BYTES + shared + self._rules.memory_bytes(loaded, self.files)
-
-    @property
-    def extra(self) -> dict[str, int]:
+    def _extra(self) -> dict[str, int]:
         """Extents made, and units whose tag did not fit."""
         found = {"extents_made": self.map.extents_made, "extents_live": len(self.map.live())}
         if self._sealed:

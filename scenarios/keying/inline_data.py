@@ -8,6 +8,7 @@ block as one unit under the region's key: AES-XTS makes of its first bytes what 
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,7 @@ from hwmodel.dataplane import UnitCipher
 from hwmodel.device import Host
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.keying.bios import Bios, share_of
+from scenarios.keying.keyer import Footprint
 from scenarios.keying.metadata import READ, Place
 from scenarios.keying.per_file import MODE, FscryptKeyer, inline_cipher
 from scenarios.keying.setup import REGION_KEY, Prices
@@ -134,53 +136,32 @@ class InlineDataKeyer:
                     yield self._place.row(row, READ, file // self._inodes_per_block)
             yield row
 
+    @property
+    def in_memory_bytes(self) -> int:
+        """See ``Metadata``: no blocks are cached for their own sake."""
+        return 0
+
     def cipher_of(self, key: BlkCryptoKey) -> UnitCipher:
         """See ``Keyer``."""
         return inline_cipher(key, self._keywrap)
 
-    @property
-    def files(self) -> int:
-        """See ``Keyer``."""
-        return self._files.files
+    def footprint(self) -> Footprint:
+        """See ``Keyer``: with one more cipher for each inode that uses its region.
 
-    @property
-    def data_bytes(self) -> int:
-        """See ``Keyer``."""
-        return self._files.data_bytes
-
-    @property
-    def extents(self) -> int:
-        """None."""
-        return 0
-
-    @property
-    def keys_live(self) -> int:
-        """See ``Keyer``: region keys of their own count."""
-        own = {id(key) for key, _ in self.regions} - {id(key) for key in self.objects}
-        return len(self.objects) + len(own)
-
-    @property
-    def derivations(self) -> int:
-        """See ``Keyer``: a region's key is derived although its bytes may be known."""
-        return self._files.derivations + (0 if self._alternative.per_file_only else len(self.regions))
-
-    @property
-    def on_disk_bytes(self) -> int:
-        """See ``Keyer``."""
-        return self._files.on_disk_bytes
-
-    @property
-    def in_memory_bytes(self) -> int:
-        """See ``Keyer``: one more cipher for each inode that uses its region."""
-        return self._files.in_memory_bytes + len(self.regions) * TRANSFORM_BYTES
-
-    @property
-    def extra(self) -> dict[str, int]:
-        """Small files, those in inodes, the blocks saved, and regions that expose a wrapped key's data."""
-        inline = len(self.regions)
-        return {
-            "small_files": len(self._small),
-            "inline_files": inline,
-            "block_bytes_saved": inline * BLOCK_BYTES,
-            "exposed_regions": inline if self._wrapped else 0,
-        }
+        A region's key is derived although its bytes may be known.  Extra are small files, those in inodes,
+        the blocks saved, and regions that expose a wrapped key's data.
+        """
+        of_files, regions = self._files.footprint(), len(self.regions)
+        of_regions = {id(key) for key, _ in self.regions} - {id(key) for key in self.objects}
+        return replace(
+            of_files,
+            keys_live=len(self.objects) + len(of_regions),
+            derivations=of_files.derivations + (0 if self._alternative.per_file_only else regions),
+            in_memory_bytes=of_files.in_memory_bytes + regions * TRANSFORM_BYTES,
+            extra={
+                "small_files": len(self._small),
+                "inline_files": regions,
+                "block_bytes_saved": regions * BLOCK_BYTES,
+                "exposed_regions": regions if self._wrapped else 0,
+            },
+        )

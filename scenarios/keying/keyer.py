@@ -1,6 +1,7 @@
 """What a key design offers a run: keys and DUNs of bios, what that costs, and real ciphers."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,31 @@ from scenarios.keying.setup import SetupTally
 Int64 = npt.NDArray[np.int64]
 FileBytes = Callable[[Int64], Int64]
 """Sizes of files, in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """What a key design amounts to for the files that were touched.
+
+    Attributes:
+        files: how many.
+        data_bytes: their size.
+        extents: those with something of their own on disk; 0 where there are none.
+        keys_live: contents keys in memory.
+        derivations: key derivations.
+        on_disk_bytes: what the design adds to the files.
+        in_memory_bytes: what it holds for them.
+        extra: counts that only this design has.
+    """
+
+    files: int
+    data_bytes: int
+    keys_live: int
+    derivations: int
+    on_disk_bytes: int
+    in_memory_bytes: int
+    extents: int = 0
+    extra: dict[str, int] = field(default_factory=dict)
 
 
 class Keyer(Protocol):
@@ -39,34 +65,5 @@ class Keyer(Protocol):
     def cipher_of(self, key: BlkCryptoKey) -> UnitCipher:
         """The real cipher."""
 
-    @property
-    def files(self) -> int:
-        """Files touched."""
-
-    @property
-    def data_bytes(self) -> int:
-        """Size of the files touched."""
-
-    @property
-    def extents(self) -> int:
-        """Extents with something of their own on disk; 0 where there are none."""
-
-    @property
-    def keys_live(self) -> int:
-        """Contents keys in memory at the end."""
-
-    @property
-    def derivations(self) -> int:
-        """Key derivations."""
-
-    @property
-    def on_disk_bytes(self) -> int:
-        """What the design adds to the files touched."""
-
-    @property
-    def in_memory_bytes(self) -> int:
-        """What it holds for them at the end."""
-
-    @property
-    def extra(self) -> dict[str, int]:
-        """Counts that only this design has."""
+    def footprint(self) -> Footprint:
+        """What the design amounts to for the files touched, at the end."""

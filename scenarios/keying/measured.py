@@ -51,17 +51,18 @@ def _written(model: Model) -> int:
 
 def _of_wired(model: Model, wired: Wired, per_io: float, seen: dict[str, int]) -> DesignFigures:
     keyer, work, tally = wired.keyer, wired.work, wired.keyer.tally
+    footprint = keyer.footprint()
     written = _written(model)
     cached = wired.metadata.in_memory_bytes if wired.metadata is not None else 0
     return DesignFigures(
-        files=keyer.files,
-        data_bytes=keyer.data_bytes,
-        extents=keyer.extents,
+        files=footprint.files,
+        data_bytes=footprint.data_bytes,
+        extents=footprint.extents,
         keys_made=len(keyer.objects),
-        keys_live=keyer.keys_live,
-        derivations=keyer.derivations,
-        on_disk_bytes=keyer.on_disk_bytes + wired.tag_bytes,
-        in_memory_bytes=keyer.in_memory_bytes + cached,
+        keys_live=footprint.keys_live,
+        derivations=footprint.derivations,
+        on_disk_bytes=footprint.on_disk_bytes + wired.tag_bytes,
+        in_memory_bytes=footprint.in_memory_bytes + cached,
         setups_at_open=tally.at_open,
         setups_in_io=tally.during_io,
         open_cpu_ns=tally.open_ns,
@@ -73,7 +74,7 @@ def _of_wired(model: Model, wired: Wired, per_io: float, seen: dict[str, int]) -
         metadata_write_bytes=work.write_bytes,
         write_amplification=(written + work.write_bytes) / written if written else 0.0,
         violations=dict(sorted(tally.violations.items())),
-        extra=keyer.extra,
+        extra=footprint.extra,
         seen=seen,
     )
 

@@ -22,7 +22,7 @@ from scenarios.designs import PLAIN
 from scenarios.filekeys import FileKeys
 from scenarios.keying.bios import Bios
 from scenarios.keying.ciphers import RunCipher
-from scenarios.keying.keyer import FileBytes
+from scenarios.keying.keyer import FileBytes, Footprint
 from scenarios.keying.setup import FILE_CIPHER, FILE_KEY, Event, Prices, SetupTally
 from scenarios.schema import Scenario
 
@@ -97,47 +97,19 @@ class FscryptKeyer:
         """See ``Keyer``."""
         return inline_cipher(key, self._keywrap)
 
-    @property
-    def files(self) -> int:
-        """See ``Keyer``."""
-        return self.keys.files
-
-    @property
-    def data_bytes(self) -> int:
-        """See ``Keyer``."""
-        return self._seen.data_bytes
-
-    @property
-    def extents(self) -> int:
-        """None."""
-        return 0
-
-    @property
-    def keys_live(self) -> int:
+    def footprint(self) -> Footprint:
         """See ``Keyer``: files stay open."""
-        return len(self.objects)
-
-    @property
-    def derivations(self) -> int:
-        """See ``Keyer``."""
-        return self.keys.derivations
-
-    @property
-    def on_disk_bytes(self) -> int:
-        """See ``Keyer``."""
-        return self.keys.on_disk_bytes
-
-    @property
-    def in_memory_bytes(self) -> int:
-        """See ``Keyer``."""
-        if not self._own_cipher:
-            return self.keys.in_memory_bytes
-        return self.keys.files * INODE_INFO_BYTES + len(self.objects) * TRANSFORM_BYTES
-
-    @property
-    def extra(self) -> dict[str, int]:
-        """None."""
-        return {}
+        in_memory_bytes = self.keys.in_memory_bytes
+        if self._own_cipher:
+            in_memory_bytes = self.keys.files * INODE_INFO_BYTES + len(self.objects) * TRANSFORM_BYTES
+        return Footprint(
+            files=self.keys.files,
+            data_bytes=self._seen.data_bytes,
+            keys_live=len(self.objects),
+            derivations=self.keys.derivations,
+            on_disk_bytes=self.keys.on_disk_bytes,
+            in_memory_bytes=in_memory_bytes,
+        )
 
 
 def inline_cipher(key: BlkCryptoKey, keywrap: KeyWrapUnit | None) -> UnitCipher:
@@ -212,45 +184,20 @@ class RandomFileKeyer:
         cipher = EcryptfsCipher(key.raw)
         return RunCipher(cipher.encrypt, cipher.decrypt, cipher.wipe)
 
-    @property
-    def files(self) -> int:
-        """See ``Keyer``."""
-        return len(self._seen)
-
-    @property
-    def data_bytes(self) -> int:
-        """See ``Keyer``."""
-        return self._seen.data_bytes
-
-    @property
-    def extents(self) -> int:
-        """None."""
-        return 0
-
-    @property
-    def keys_live(self) -> int:
-        """See ``Keyer``."""
-        return len(self.objects)
-
-    @property
-    def derivations(self) -> int:
-        """See ``Keyer``."""
-        return self.tally.derivations
-
-    @property
-    def on_disk_bytes(self) -> int:
-        """See ``Keyer``: the header, or the root packet with one wrapped key per user."""
-        per_file = HEADER_BYTES if self._ecryptfs else on_disk_bytes_per_file(self._users)
-        return self.files * per_file
-
-    @property
-    def in_memory_bytes(self) -> int:
-        """See ``Keyer``: a cipher per file."""
-        return self.files * (INODE_INFO_BYTES + TRANSFORM_BYTES)
-
-    @property
-    def extra(self) -> dict[str, int]:
-        """Pages that are cached once more as ciphertext, or what the packets amount to."""
-        if self._ecryptfs:
-            return {"page_cache_twice_bytes": len(self._cached) * self._config.data_unit_size}
-        return {"wrapped_keys": self.files * self._users, "bytes_to_crypto_erase": self.on_disk_bytes}
+    def footprint(self) -> Footprint:
+        """See ``Keyer``: on disk the header, or the root packet with one wrapped key per user."""
+        files = len(self._seen)
+        on_disk_bytes = files * (HEADER_BYTES if self._ecryptfs else on_disk_bytes_per_file(self._users))
+        if self._ecryptfs:  # pages that are cached once more, as ciphertext
+            extra = {"page_cache_twice_bytes": len(self._cached) * self._config.data_unit_size}
+        else:
+            extra = {"wrapped_keys": files * self._users, "bytes_to_crypto_erase": on_disk_bytes}
+        return Footprint(
+            files=files,
+            data_bytes=self._seen.data_bytes,
+            keys_live=len(self.objects),
+            derivations=self.tally.derivations,
+            on_disk_bytes=on_disk_bytes,
+            in_memory_bytes=files * (INODE_INFO_BYTES + TRANSFORM_BYTES),
+            extra=extra,
+        )

@@ -29,6 +29,7 @@ from hwmodel.clock import Row
 from hwmodel.companions import DesignWork
 from hwmodel.dataplane import UnitCipher, Verified
 from scenarios.keying.bios import Bios
+from scenarios.keying.keyer import Footprint
 from scenarios.keying.setup import EXTENT_KEY, Event, Prices, SetupTally
 from scenarios.schema import Scenario
 from scenarios.streams import stream
@@ -195,47 +196,24 @@ class ReflinkKeyer:
         """The filesystem's own count, as it was when the steps were over."""
         return self._found if self._found is not None else measure(self._subject.volume)
 
-    @property
-    def files(self) -> int:
-        """Files in the newest state of the filesystem."""
-        return len(self._subject.plain)
+    def footprint(self) -> Footprint:
+        """See ``Keyer``: what the filesystem counts in its newest state, and in all snapshots.
 
-    @property
-    def data_bytes(self) -> int:
-        """Their size."""
-        return sum(map(len, self._subject.plain.values()))
-
-    @property
-    def extents(self) -> int:
-        """File extent items of all snapshots that exist once."""
-        return self.measured.distinct_items
-
-    @property
-    def keys_live(self) -> int:
-        """See ``Keyer``."""
-        return self.measured.keys_live
-
-    @property
-    def derivations(self) -> int:
-        """Of the master key until the steps are over: its identifier, and the names' key, are two of them."""
-        return self._derivations
-
-    @property
-    def on_disk_bytes(self) -> int:
-        """Contexts in all snapshots."""
-        return self.measured.on_disk_bytes
-
-    @property
-    def in_memory_bytes(self) -> int:
-        """See ``Keyer``."""
-        return self.measured.in_memory_bytes
-
-    @property
-    def extra(self) -> dict[str, int]:
-        """What the filesystem counts."""
+        Derivations are those of the master key until the steps are over: its identifier, and the names' key,
+        are two of them.
+        """
         found = self.measured
-        return {
-            "items_in_snapshots": found.items,
-            "extents_on_device": found.extents,
-            "csum_bytes": found.csum_bytes,
-        }
+        return Footprint(
+            files=len(self._subject.plain),
+            data_bytes=sum(map(len, self._subject.plain.values())),
+            extents=found.distinct_items,
+            keys_live=found.keys_live,
+            derivations=self._derivations,
+            on_disk_bytes=found.on_disk_bytes,
+            in_memory_bytes=found.in_memory_bytes,
+            extra={
+                "items_in_snapshots": found.items,
+                "extents_on_device": found.extents,
+                "csum_bytes": found.csum_bytes,
+            },
+        )

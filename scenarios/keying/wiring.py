@@ -95,7 +95,7 @@ class Wired:
     @property
     def tag_bytes(self) -> int:
         """Stored beside the data units of the files touched."""
-        return self.keyer.data_bytes // self._unit * self.entry_bytes
+        return self.keyer.footprint().data_bytes // self._unit * self.entry_bytes
 
     def partial(self, row: int) -> tuple[bool, bool]:
         """Whether a row of the batch covers only a part of its first and of its last unit."""
