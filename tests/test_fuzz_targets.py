@@ -4,10 +4,12 @@
 """
 
 import random
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.fuzz.commands import command_lines, not_here
 from tests.fuzz.engine import mutated, no_hang
 from tests.fuzz.targets import TARGETS
 
@@ -36,3 +38,12 @@ def test_some_seed_of_each_target_is_accepted(name: str) -> None:
 def test_what_fuzzing_once_found_stays_mended(path: Path) -> None:
     with no_hang():
         TARGETS[path.parent.name].run(path.read_bytes())
+
+
+def test_command_lines_leave_nothing_replaced_behind() -> None:
+    """A module that is first imported meanwhile would take its names from those that are replaced."""
+    for line in command_lines():
+        TARGETS["command-lines"].run(line)
+
+    modules = [(name, module) for name, module in sys.modules.items() if name.startswith("scenarios")]
+    assert not [name for name, module in modules if not_here in vars(module).values()]

@@ -124,10 +124,12 @@ def decode(document: Document, table: Mapping[str, object], struct: type[T], pre
     """Canonical ``table`` as ``struct``.
 
     Raises:
-        BadInput: missing key or wrong type.
+        BadInput: missing key, wrong type, or text that is not UTF-8, as arguments and names of files may be.
     """
     try:
         return msgspec.convert(table, struct)
+    except UnicodeEncodeError as error:
+        raise BadInput(f"{error.object!r} is not UTF-8: write it otherwise", where=document.file) from None
     except msgspec.ValidationError as error:
         raise _bad_input(document, struct, prefix, str(error)) from None
 

@@ -5,14 +5,17 @@ take long once the request is accepted is replaced by an error of ours.
 """
 
 import contextlib
+import importlib
 import io
 import os
+import pkgutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from unittest import mock
 
+import scenarios
 from blkcrypto.base.errors import BadInput
 from scenarios import cli
 
@@ -52,12 +55,23 @@ LINES: Final = (
 )
 
 
+def _import_everything() -> None:
+    """Import what commands import when they need it: first imported below, it would keep what is replaced."""
+    for module in pkgutil.walk_packages(scenarios.__path__, "scenarios."):
+        with contextlib.suppress(ImportError):  # an extra that is not installed
+            importlib.import_module(module.name)
+
+
+_import_everything()
+
+
 def command_lines() -> list[bytes]:
     """Seeds: a line of each command."""
     return [line.replace(" ", "\n").encode() for line in LINES]
 
 
-def _not_here(*_args: object, **_options: object) -> object:
+def not_here(*_args: object, **_options: object) -> object:
+    """Stands for the work."""
     raise BadInput("not run while fuzzing")
 
 
@@ -74,7 +88,7 @@ def run_command_line(data: bytes) -> None:
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
         for name in WORK:
-            stack.enter_context(mock.patch(name, _not_here))
+            stack.enter_context(mock.patch(name, not_here))
         status = _status(lambda: cli.main(args))
     assert status in STATUSES, f"exit status {status} of {args}"
     assert "Traceback" not in err.getvalue(), err.getvalue()
