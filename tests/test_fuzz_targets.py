@@ -45,5 +45,5 @@ def test_command_lines_leave_nothing_replaced_behind() -> None:
     for line in command_lines():
         TARGETS["command-lines"].run(line)
 
-    modules = [(name, module) for name, module in sys.modules.items() if name.startswith("scenarios")]
-    assert not [name for name, module in modules if not_here in vars(module).values()]
+    ours = [vars(module) for name, module in sys.modules.items() if name.startswith("scenarios")]
+    assert not [names["__name__"] for names in ours if any(value is not_here for value in names.values())]
