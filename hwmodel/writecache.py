@@ -65,6 +65,8 @@ class CachedMedia:
 
     def _write(self, request: Request, now: int) -> int:
         nbytes = request.nbytes
+        # Not later than now: a read that is yet to come goes before programs that have not begun.
+        self._flash.settle(now)
         accepted = self._room_for(min(nbytes, self._capacity), max(now, self._accepted_at))
         self._accepted_at = accepted
         self._used += min(nbytes, self._capacity)
@@ -88,7 +90,6 @@ class CachedMedia:
     def _room_for(self, nbytes: int, now: int) -> int:
         """From when on ``nbytes`` fit."""
         draining = self._draining
-        self._flash.settle(now)
         while True:
             while draining and (draining[0][0] <= now or self._used + nbytes > self._capacity):
                 when, freed = heappop(draining)

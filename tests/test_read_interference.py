@@ -81,6 +81,19 @@ def test_a_full_cache_makes_the_oldest_program_urgent_and_no_other() -> None:
     assert done_us(facts, [*WRITES, (50, READ, PLAIN)]) == [10, 10, 210, 300]
 
 
+def test_a_write_that_will_be_accepted_late_lets_no_program_begin_early() -> None:
+    # Even rows lie on die A, odd ones on B, and the cache holds three.  Row 5 finds it full, so row 0, the
+    # oldest, becomes urgent: on A after two reads, from 200 until 400.  Row 6 waits behind row 5, until after
+    # 400.  None of this is a reason for B to begin row 3 before the read at 30 is served: that waits for row
+    # 1 alone, until 200.
+    facts = cached("yield", units=2, cache_bytes=3 << 20)
+    ios = [(0, op, PLAIN) for op in (WRITE, WRITE, READ, WRITE, READ)]
+    ios += [(10 * US, WRITE, PLAIN), (20 * US, WRITE, PLAIN), (30 * US, READ, PLAIN)]
+    records, _ = run_ios(facts, ios, nbytes=1 << 20)
+    of_row = dict(zip(records["row"].tolist(), (records["done_ns"] // US).tolist(), strict=True))
+    assert (of_row[5], of_row[7]) == (410, 300)
+
+
 def test_a_die_without_programs_reads_at_once() -> None:
     # Row 3 lies at 12 KiB of the first stripe, so does everything else: with two units one stays idle.
     facts = cached("in-order", units=2)
