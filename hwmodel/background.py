@@ -12,7 +12,7 @@ the moment an urgent program ends is known at once.
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 import numpy as np
 
@@ -57,9 +57,11 @@ class Background(Protocol):
 class InOrder:
     """Every unit serves in order of arrival."""
 
+    _new_flash: ClassVar = staticmethod(flash)
+
     def __init__(self, facts: MediaFacts, rng: np.random.Generator, on_flash: OnFlash) -> None:
-        self._units = flash(facts, rng)
-        self._reading = flash(facts, rng) if facts.programs == "apart" else self._units
+        self._units = self._new_flash(facts, rng)
+        self._reading = self._new_flash(facts, rng) if facts.programs == "apart" else self._units
         self._on_flash = on_flash
         self.read = self._reading.serve
 
@@ -101,16 +103,17 @@ class InOrder:
 class _Write:
     """A write on its way to the flash: pieces that are not certain to be there, and the latest end so far."""
 
-    __slots__ = ("left", "nbytes", "on_flash_ns", "pieces")
+    __slots__ = ("left", "nbytes", "on_flash_ns", "pieces", "row")
 
-    def __init__(self, nbytes: int) -> None:
+    def __init__(self, row: int, nbytes: int) -> None:
+        self.row = row
         self.nbytes = nbytes
         self.left = 0
         self.on_flash_ns = 0
-        self.pieces: list[tuple[_Die, _Program]] = []
+        self.pieces: list[tuple[Die, Program]] = []
 
 
-class _Program:
+class Program:
     """A piece of a write: from when on it may begin, what it still takes, and whether its end is certain."""
 
     __slots__ = ("certain", "ns", "ready_ns", "write")
@@ -122,15 +125,17 @@ class _Program:
         self.ns = ns
 
 
-class _Die:
+class Die:
     """When it is free, the program that keeps it busy until then, if one does, and those that wait."""
 
-    __slots__ = ("free_ns", "programming", "waiting")
+    __slots__ = ("free_ns", "number", "programming", "since_ns", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.since_ns = 0  # when what it programs began, or went on
         self.free_ns = 0
-        self.programming: _Program | None = None
-        self.waiting: deque[_Program] = deque()
+        self.programming: Program | None = None
+        self.waiting: deque[Program] = deque()
 
 
 class Yielding:
@@ -140,7 +145,7 @@ class Yielding:
         self._on_flash = on_flash
         self._stripe = facts.stripe_bytes.value
         self._suspend_ns: Final = facts.suspend_ns.value if facts.programs == "suspend" else None
-        self._dies = [_Die() for _ in range(facts.units.value)]
+        self._dies = [Die(number) for number in range(facts.units.value)]
         self._writes: deque[_Write] = deque()
         self._draw_ns = service_times(facts, rng)
         self._percent = 100
@@ -149,22 +154,25 @@ class Yielding:
         """Serve anything but a write; when it is done.  Sets its ``device_queue`` and ``media``."""
         start, done = 1 << 62, now
         for die, nbytes in self._pieces(request):
-            self._settle(die, now)
-            begins = self._break_in(die, now) if die.programming is not None else max(die.free_ns, now)
-            die.free_ns = begins + self._takes(request.op, nbytes)
+            begins = self._read_piece(die, request, nbytes, now)
             start, done = min(start, begins), max(done, die.free_ns)
         request.device_queue += start - now
         request.media = done - start
         return done
 
-    def _break_in(self, die: _Die, now: int) -> int:
+    def _read_piece(self, die: Die, request: Request, nbytes: int, now: int) -> int:
+        """Keep a die busy; from when on."""
+        self._settle(die, now)
+        begins = self._break_in(die, now) if die.programming is not None else max(die.free_ns, now)
+        die.free_ns = begins + self._takes(request.op, nbytes)
+        return begins
+
+    def _break_in(self, die: Die, now: int) -> int:
         """When a read can begin on a die that is programming."""
-        program = die.programming
-        assert program is not None
-        die.programming = None
         if self._suspend_ns is None:
-            self._ends(program, die.free_ns)
+            self._ends(self._leave(die, die.free_ns), die.free_ns)
             return die.free_ns
+        program = self._leave(die, now)
         program.ns = die.free_ns - now
         die.waiting.appendleft(program)
         return now + self._suspend_ns
@@ -180,9 +188,9 @@ class Yielding:
         return write.on_flash_ns
 
     def _begun(self, request: Request, now: int) -> _Write:
-        write = _Write(request.nbytes)
+        write = _Write(request.row, request.nbytes)
         for die, nbytes in self._pieces(request):
-            program = _Program(write, now, self._takes(request.op, nbytes))
+            program = Program(write, now, self._takes(request.op, nbytes))
             die.waiting.append(program)
             write.pieces.append((die, program))
         write.left = len(write.pieces)
@@ -208,25 +216,34 @@ class Yielding:
         """Fix when every piece of ``write`` ends, and all that its dies do before."""
         for die, program in write.pieces:
             if die.programming is not None:
-                self._ends(die.programming, die.free_ns)
-                die.programming = None
+                self._ends(self._leave(die, die.free_ns), die.free_ns)
             while not program.certain:
-                first = die.waiting.popleft()
-                die.free_ns = max(die.free_ns, first.ready_ns) + first.ns
-                self._ends(first, die.free_ns)
+                self._begin(die)
+                self._ends(self._leave(die, die.free_ns), die.free_ns)
 
-    def _settle(self, die: _Die, now: int) -> None:
+    def _settle(self, die: Die, now: int) -> None:
         while die.free_ns <= now:
             if die.programming is not None:
-                self._ends(die.programming, die.free_ns)
-                die.programming = None
+                self._ends(self._leave(die, die.free_ns), die.free_ns)
             # What could begin only now has not begun: a read of this instant goes first.
             if not die.waiting or max(die.free_ns, die.waiting[0].ready_ns) >= now:
                 return
-            program = die.programming = die.waiting.popleft()
-            die.free_ns = max(die.free_ns, program.ready_ns) + program.ns
+            self._begin(die)
 
-    def _ends(self, program: _Program, when: int) -> None:
+    def _begin(self, die: Die) -> None:
+        """Program what has waited longest."""
+        program = die.programming = die.waiting.popleft()
+        die.since_ns = max(die.free_ns, program.ready_ns)
+        die.free_ns = die.since_ns + program.ns
+
+    def _leave(self, die: Die, now: int) -> Program:
+        """Program no more, because it is done or suspended at ``now``; what it was."""
+        program = die.programming
+        assert program is not None
+        die.programming = None
+        return program
+
+    def _ends(self, program: Program, when: int) -> None:
         program.certain = True
         write = program.write
         write.left -= 1
@@ -234,7 +251,7 @@ class Yielding:
         if not write.left:
             self._on_flash(write.on_flash_ns, write.nbytes)
 
-    def _pieces(self, request: Request) -> Iterator[tuple[_Die, int]]:
+    def _pieces(self, request: Request) -> Iterator[tuple[Die, int]]:
         stripe, dies = self._stripe, self._dies
         at = request.sector << SECTOR_SHIFT
         end = at + request.nbytes

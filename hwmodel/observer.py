@@ -30,7 +30,10 @@ class Observer:
         """A CPU works for a bio; ``then`` is what it goes on with."""
 
     def served(self, unit: int, row: int, begin: int, end: int) -> None:
-        """A media unit works for a bio; ``unit`` -1: any that is free."""
+        """A media unit works for a bio; ``unit`` -1: any that is free.
+
+        Behind a write cache a program is told when it is certain, which may be long after its bio is done.
+        """
 
     def used(self, slot: int, begin: int, end: int) -> None:
         """Somebody held a reference on ``slot``."""

@@ -15,10 +15,10 @@ from hwmodel.controller import Machine
 from hwmodel.holding import Holding
 from hwmodel.host import Cpus
 from hwmodel.keyslots import Control, Keyslots
-from hwmodel.media import Media
 from hwmodel.observer import Observer
 from hwmodel.recordbuffer import RecordBuffer
 from hwmodel.request import RECORD_WIDTH, Request, Then
+from hwmodel.watchedstorage import WatchedStorage
 
 # Far earlier than records are handed on: whoever joins them with what was told should hold few bios.
 _TELL_AFTER_BYTES: Final = 1024 * RECORD_WIDTH * 8
@@ -36,29 +36,6 @@ class WatchedCpus(Cpus):
     def _start(self, request: Request, now: int, cost_ns: int, then: Then) -> None:
         self._observer.ran(request.cpu, request.row, now, now + cost_ns, getattr(then, "__name__", ""))
         super()._start(request, now, cost_ns, then)
-
-
-class WatchedMedia(Media):
-    """Flash that tells which unit serves whom: the ``medium`` of a watched machine without a write cache."""
-
-    __slots__ = ("_observer", "_row")
-
-    def watch(self, observer: Observer) -> None:
-        """Tell ``observer`` from here on."""
-        self._observer = observer
-
-    def serve(self, request: Request, now: int) -> int:
-        """As ``Media.serve``."""
-        self._row = request.row
-        done = super().serve(request, now)
-        if self._any:
-            self._observer.served(-1, request.row, done - request.media, done)
-        return done
-
-    def _serve_piece(self, op: int, nbytes: int, stripe_index: int, now: int) -> tuple[int, int]:
-        start, done = super()._serve_piece(op, nbytes, stripe_index, now)
-        self._observer.served(stripe_index % self.units, self._row, start, done)
-        return start, done
 
 
 class WatchedKeyslots(Keyslots):
@@ -175,7 +152,7 @@ class WatchedRecords(RecordBuffer):
             self._observer.completed(bios)
 
 
-_Telling = WatchedCpus | WatchedMedia | WatchedKeyslots | WatchedHolding | WatchedRecords
+_Telling = WatchedCpus | WatchedStorage | WatchedKeyslots | WatchedHolding | WatchedRecords
 
 
 class WatchedMachine(Machine):
@@ -192,9 +169,7 @@ class WatchedMachine(Machine):
         self._go_on_submitted, self._enter = self._enter, self._tell_submitted
         self._go_on_tagged, self.tags.granted = self.tags.granted, self._tell_tagged
         for part in (self.cpus, self.storage, self.keyslots, self._holding, self.recorded):
-            if isinstance(
-                part, WatchedCpus | WatchedMedia | WatchedKeyslots | WatchedHolding | WatchedRecords
-            ):
+            if isinstance(part, _Telling):
                 part.watch(observer)
 
     def arrive(self, row: Row) -> None:

@@ -11,6 +11,7 @@ Source: Documentation/block/writeback_cache_control.rst.
 
 from collections.abc import Callable
 from heapq import heappop, heappush
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,9 +29,13 @@ IsFua = Callable[[int], bool]
 class CachedMedia:
     """The units behind a cache."""
 
+    _in_order_type: ClassVar = InOrder
+    _yielding_type: ClassVar = Yielding
+
     def __init__(self, facts: MediaFacts, rng: np.random.Generator, is_fua: IsFua | None = None) -> None:
         yields = facts.programs in ("yield", "suspend")
-        self._flash: Background = (Yielding if yields else InOrder)(facts, rng, self._on_flash)
+        make = self._yielding_type if yields else self._in_order_type
+        self._flash: Background = make(facts, rng, self._on_flash)
         self._is_fua = is_fua
         self._has_fua = facts.fua
         self._capacity = facts.cache_bytes.value

@@ -17,7 +17,9 @@ from hwmodel.device import Device, Figure
 from hwmodel.keywrap import KeyWrapUnit
 from hwmodel.observer import Observer
 from hwmodel.recordedmedia import RecordedMedia
-from hwmodel.watched import WatchedDesignMachine, WatchedMachine, WatchedMedia
+from hwmodel.storage import Storage
+from hwmodel.watched import WatchedDesignMachine, WatchedMachine
+from hwmodel.watchedstorage import watched_storage
 from hwmodel.writecache import IsFua
 from scenarios.designs import PLAIN, engine_of
 from scenarios.filekeys import FileKeys
@@ -112,11 +114,11 @@ def _machine(
 ) -> Machine:
     seed = scenario.run.seed
     device = scenario.device if wired is None else wired.device
-    storage: RecordedMedia | WatchedMedia | None = recorded
+    storage: Storage | None = recorded
     if recorded is not None:
         device = _without_link(device)
     elif observer is not None:
-        storage = _watched_media(device, seed)
+        storage = watched_storage(device.media, stream(seed, "media"), is_fua)
     if wired is None:
         make: Callable[..., Machine] = Machine if observer is None else WatchedMachine
         objects = keys.objects if keys is not None else []
@@ -155,11 +157,6 @@ def settled(scenario: Scenario) -> Scenario:
     if engine == scenario.keys.engine:
         return scenario
     return replace(scenario, keys=replace(scenario.keys, engine=engine))
-
-
-def _watched_media(device: Device, seed: int) -> WatchedMedia | None:
-    """What ``Machine`` would take, but watched; None where that is not the flash itself."""
-    return None if device.media.cache_bytes.value else WatchedMedia(device.media, stream(seed, "media"))
 
 
 def _without_link(device: Device) -> Device:

@@ -56,6 +56,32 @@ KINDS = {
     "splitting": ("merging", FEW, "block.max_request_bytes=4k"),
     "starving": ("tag-starvation", FEW, "run.warmup=0"),
     "write cache": ("keyslot-contention", FEW, "device.media.cache_bytes=1M"),
+    "cache that yields": (
+        "keyslot-contention",
+        FEW,
+        "device.media.cache_bytes=1M",
+        "device.media.programs=yield",
+    ),
+    "cache that suspends": (
+        "keyslot-contention",
+        FEW,
+        "device.media.cache_bytes=64k",
+        "device.media.programs=suspend",
+    ),
+    "cache beside the reads": (
+        "keyslot-contention",
+        FEW,
+        "device.media.cache_bytes=1M",
+        "device.media.programs=apart",
+    ),
+    "channels": ("keyslot-contention", FEW, "device.media.channels=2", "device.media.channel_per_s=100MB/s"),
+    "cache over channels": (
+        "keyslot-contention",
+        FEW,
+        "device.media.cache_bytes=1M",
+        "device.media.channels=2",
+        "device.media.channel_per_s=100MB/s",
+    ),
     "reset": ("controller-reset", FEW),
     "programs on the CPU": ("keyslot-contention", FEW, "device.keyslots.program_on_cpu=true"),
     "dm-crypt": ("keyslot-contention", FEW, "design=dm-crypt"),
@@ -157,6 +183,16 @@ def test_stages_lie_where_cpus_lock_and_media_say(kind: str) -> None:
     for one in timeline.of("tags"):
         waited = parts.get((one.args["bio"], "tag wait"))
         assert waited is None or waited[1] == one.begin
+
+
+@pytest.mark.parametrize("kind", ["write cache", "cache that yields", "cache beside the reads"])
+def test_units_show_when_what_is_in_the_cache_goes_to_the_flash(kind: str) -> None:
+    _, timeline = drawn(*KINDS[kind])
+    written = {bio.args["bio"] for bio, _ in timeline.bios() if bio.name.startswith("write")}
+    shown = [one for one in timeline.of("media") if int(one.name.split()[1].rstrip(",")) in written]
+    # All but what may still be in the cache of 1 MiB when the run ends: a write of 4 KiB is one program.
+    assert len(shown) == len({one.name for one in shown})
+    assert len(written) - 256 <= len(shown) <= len(written)
 
 
 def test_there_are_never_more_tags_than_the_device_has() -> None:

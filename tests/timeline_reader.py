@@ -2,7 +2,9 @@
 
 The rules are those of "Trace Event Format" (the document of the Chromium project): which fields each kind of
 event has and of which type, that complete events of one thread nest, and that an arrow of an id begins,
-passes and ends in that order at slices that are there.
+passes and ends in that order at slices that are there.  To these come rules that Perfetto's importer of this
+format adds (src/trace_processor/importers/json): an arrow binds to the slice begun last on its thread, and
+where two processes share a thread's number, or times have a unit of their own, versions of it disagree.
 """
 
 import gzip
@@ -61,12 +63,14 @@ class Timeline:
         document = json.loads(text, parse_float=Decimal)
         self.events: list[dict[str, Any]] = document["traceEvents"]
         self.facts: dict[str, Any] = document["otherData"]
-        assert document["displayTimeUnit"] in ("ms", "ns")
+        assert set(document) == {"traceEvents", "otherData"}
         self._check_fields()
+        self._check_threads()
         names: dict[tuple[str, int, int], str] = {}
         for event in self.events:
             if event["ph"] == "M" and "name" in event["args"]:
-                names[event["name"], event["pid"], event["tid"]] = event["args"]["name"]
+                thread = event["tid"] if event["name"] == "thread_name" else 0
+                names[event["name"], event["pid"], thread] = event["args"]["name"]
         self.slices = [
             Slice(
                 names["process_name", event["pid"], 0],
@@ -98,6 +102,13 @@ class Timeline:
             assert event.get("ts", 0) >= 0
             assert event.get("dur", 0) >= 0
 
+    def _check_threads(self) -> None:
+        processes = dict[int, int]()
+        for event in self.events:
+            if "tid" in event:
+                assert event["tid"] > 0, "0 is the idle thread"
+                assert processes.setdefault(event["tid"], event["pid"]) == event["pid"], event
+
     def _check_nesting(self) -> None:
         threads: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
         for order, one in enumerate(self.slices):
@@ -111,15 +122,18 @@ class Timeline:
                 ends.append(end)
 
     def _check_arrows(self) -> None:
-        begins: dict[tuple[int, int, int], int] = {}
+        last: dict[int, dict[str, Any]] = {}
         arrows: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
-        for order, event in enumerate(self.events):
+        # As Perfetto does: by time, in the order of the file at one time.
+        timed = (event for event in self.events if event["ph"] in "Xstf")
+        for order, event in enumerate(sorted(timed, key=lambda event: ns(event["ts"]))):
             if event["ph"] == "X":
-                begins.setdefault((event["pid"], event["tid"], ns(event["ts"])), order)
-            elif event["ph"] in "stf":
-                at = ns(event["ts"])
-                assert begins[event["pid"], event["tid"], at] < order, "an arrow touches a slice yet to come"
-                arrows[event["id"]].append((at, order, event["ph"]))
+                last[event["tid"]] = event
+                continue
+            at, bound = ns(event["ts"]), last[event["tid"]]
+            assert ns(bound["ts"]) == at, "an arrow touches a slice yet to come"
+            assert bound["cat"] == "bio", "an arrow touches a part of a slice"
+            arrows[event["id"]].append((at, order, event["ph"]))
         for flow, steps in arrows.items():
             phases = "".join(phase for _, _, phase in sorted(steps))
             assert phases == f"s{'t' * (len(phases) - 2)}f", f"arrows of bio {flow}: {phases}"

@@ -81,7 +81,8 @@ class Timeline(Observer):
         self._now = 0
         self._seen = 0
         self._began = self._ended = False
-        self._knows_units = False
+        # Recorded times are of the whole device.
+        self._knows_units = scenario.run.media == "model"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -137,8 +138,11 @@ class Timeline(Observer):
 
     def served(self, unit: int, row: int, begin: int, end: int) -> None:
         """A media unit works for a bio."""
-        self._knows_units = True
-        self._span(row, Group.MEDIA, None if unit < 0 else unit, begin, end, f"bio {row}")
+        lane = None if unit < 0 else unit
+        if row in self._open:
+            self._span(row, Group.MEDIA, lane, begin, end, f"bio {row}")
+        elif row >= 0 and lane is not None:
+            self._alone(Group.MEDIA, lane, begin, end, f"bio {row}, from the cache")
 
     def locked(self, begin: int, begun: int, end: int, row: int) -> None:
         """The profile lock was held."""

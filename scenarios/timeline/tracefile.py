@@ -4,7 +4,12 @@
 Viewers sort events by time and keep the order of the file at one instant, so a slice is written before the
 slices inside it and before flow arrows that touch it.
 
-Source: "Trace Event Format", the document of the Chromium project.
+Two things the format allows are left out, because viewers differ: ``displayTimeUnit`` (of "ns", versions of
+Perfetto took times to be nanoseconds) and numbers of threads that two processes share (its older importers
+gave a name to the last thread of that number).
+
+Source: "Trace Event Format", the document of the Chromium project; src/trace_processor/importers/json of
+Perfetto.
 """
 
 import gzip
@@ -60,7 +65,7 @@ class TraceFile:
     ) -> None:
         if kind is None:
             other = json.dumps(self.facts, ensure_ascii=False)
-            self._file.write(f'\n],\n"displayTimeUnit":"ns",\n"otherData":{other}}}\n'.encode())
+            self._file.write(f'\n],\n"otherData":{other}}}\n'.encode())
         self._stack.__exit__(kind, error, trace)
 
     def slice(
@@ -87,13 +92,13 @@ class TraceFile:
             f'"ph":"C","pid":{process},"ts":{_us(at)},"name":{self._quote(name)},"args":{{"value":{value}}}'
         )
 
-    def name_process(self, process: int, name: str) -> None:
-        """``process`` is called ``name``, and is shown in the order of the numbers."""
-        self._metadata("process_name", process, 0, f'"name":{self._quote(name)}')
-        self._metadata("process_sort_index", process, 0, f'"sort_index":{process}')
+    def name_process(self, process: int, thread: int, name: str) -> None:
+        """``process``, one of whose threads is ``thread``, is called ``name``; shown by number."""
+        self._metadata("process_name", process, thread, f'"name":{self._quote(name)}')
+        self._metadata("process_sort_index", process, thread, f'"sort_index":{process}')
 
     def name_thread(self, process: int, thread: int, name: str) -> None:
-        """``thread`` is called ``name``, and is shown in the order of the numbers."""
+        """``thread`` is called ``name``; shown by number."""
         self._metadata("thread_name", process, thread, f'"name":{self._quote(name)}')
         self._metadata("thread_sort_index", process, thread, f'"sort_index":{thread}')
 

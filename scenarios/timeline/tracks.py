@@ -34,24 +34,24 @@ class _Look(NamedTuple):
     process: int
     process_name: str
     thread_name: str
-    first_thread: int
 
 
-# Lanes of one process must not share threads: each group has its own hundred thousand.
 _LOOKS: Final = {
-    Group.BIO: _Look(1, "bios in flight", "bio lane {}", 0),
-    Group.CPU: _Look(2, "CPUs", "CPU {}", 0),
-    Group.TAG: _Look(3, "tags", "tag {}", 0),
-    Group.LOCK: _Look(4, "profile lock", "holder", 0),
-    Group.LOCK_WAIT: _Look(4, "profile lock", "waiter {}", 100_000),
-    Group.SLOT: _Look(5, "keyslots", "keyslot {}", 0),
-    Group.SLOT_WAIT: _Look(5, "keyslots", "waits for an idle one {}", 100_000),
-    Group.ENGINE_READ: _Look(6, "link and engine", "reads {}", 0),
-    Group.ENGINE_WRITE: _Look(6, "link and engine", "writes {}", 100_000),
-    Group.MEDIA: _Look(7, "media", "unit {}", 0),
-    Group.MEDIA_LANE: _Look(7, "media", "request {}", 100_000),
+    Group.BIO: _Look(1, "bios in flight", "bio lane {}"),
+    Group.CPU: _Look(2, "CPUs", "CPU {}"),
+    Group.TAG: _Look(3, "tags", "tag {}"),
+    Group.LOCK: _Look(4, "profile lock", "holder"),
+    Group.LOCK_WAIT: _Look(4, "profile lock", "waiter {}"),
+    Group.SLOT: _Look(5, "keyslots", "keyslot {}"),
+    Group.SLOT_WAIT: _Look(5, "keyslots", "waits for an idle one {}"),
+    Group.ENGINE_READ: _Look(6, "link and engine", "reads {}"),
+    Group.ENGINE_WRITE: _Look(6, "link and engine", "writes {}"),
+    Group.MEDIA: _Look(7, "media", "unit {}"),
+    Group.MEDIA_LANE: _Look(7, "media", "request {}"),
 }
 _COUNTERS: Final = 8
+# Threads of one group; no two groups share one, also not of two processes.
+_THREADS: Final = 100_000
 
 Flow = tuple[FlowPhase, int]
 
@@ -146,7 +146,7 @@ class Tracks:
         for name in names:
             value = self._values[name]
             if self._shown.get(name) != value:
-                self._name(_COUNTERS, "counters")
+                self._name(_COUNTERS, _COUNTERS, "counters")
                 self._file.counter(_COUNTERS, name, at, value)
                 self._shown[name] = value
 
@@ -155,8 +155,8 @@ class Tracks:
         if not one.shown:
             return
         look = _LOOKS[one.group]
-        process, thread = look.process, look.first_thread + lane
-        self._name(process, look.process_name)
+        process, thread = look.process, one.group * _THREADS + lane
+        self._name(process, thread, look.process_name)
         if (process, thread) not in self._named:
             self._named.add((process, thread))
             self._file.name_thread(process, thread, look.thread_name.format(lane))
@@ -166,7 +166,7 @@ class Tracks:
         for name, begin, end in one.inside:
             self._file.slice(process, thread, name, begin, end, "stage", {})
 
-    def _name(self, process: int, name: str) -> None:
+    def _name(self, process: int, thread: int, name: str) -> None:
         if (process, -1) not in self._named:
             self._named.add((process, -1))
-            self._file.name_process(process, name)
+            self._file.name_process(process, thread, name)
