@@ -364,6 +364,21 @@ def test_percentiles_up_to_five_nines_are_those_of_the_sorted_latencies() -> Non
     assert profile.percentile("write", 50.0) is None
 
 
+@pytest.mark.parametrize("direction", ["read", "write"])
+def test_times_in_a_stage_are_those_of_the_sorted_records(direction: str) -> None:
+    rng = np.random.default_rng(7)
+    op = rng.integers(0, 2, 20_000)
+    lock = np.where(rng.random(20_000) < 0.3, 0, rng.lognormal(9, 1, 20_000)).astype(np.int64)
+    made = records(np.arange(20_000), lock + 1000, op)
+    made[:, COLUMN["keyslot_lock"]], made[:, COLUMN["media"]] = lock, 1000
+    profile = LatencyProfile()
+    profile.add(made)
+    ordered = np.sort(lock[op == int(ReqOp[direction.upper()])])
+    for percentage, ns in profile.stage_cdf(direction, "keyslot_lock"):
+        rank = max(1, int(np.ceil(percentage / 100 * len(ordered))))
+        assert ns == pytest.approx(int(ordered[rank - 1]), rel=1e-3)
+
+
 def test_bands_share_out_every_bio_and_every_ns() -> None:
     total = np.random.default_rng(4).integers(1, 1_000_000, 5_000)
     profile = LatencyProfile()

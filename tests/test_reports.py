@@ -238,7 +238,7 @@ def test_the_report_shouts_a_check_that_failed() -> None:
 def test_the_report_survives_a_run_in_which_nothing_completed() -> None:
     empty = direction(0, {})
     what = replace(result(), bios=0, directions=dict.fromkeys(("read", "write", "all"), empty))
-    assert "No bio completed." in printed(what)
+    assert "No bio was measured" in printed(what)
 
 
 def test_the_answer_says_how_much_keyslots_took_and_which_part_most() -> None:

@@ -112,3 +112,47 @@ def test_of_very_many_slots_the_first_are_shown() -> None:
     use.completed(finished(5000))
     rows = use.slot_map().keys
     assert [slot for slot, row in enumerate(rows) if any(row)] == [MOST_SLOTS - 1]
+
+
+def test_the_last_programs_are_shown_between_their_own_begins_and_ends() -> None:
+    a, b, c = KEYS[:3]
+    use = SlotUse(2)
+    use.programmed(0, a, 0, 0, 10)
+    use.programmed(1, b, 1, 10, 20)
+    use.programmed(0, c, 2, 30, 40)
+    # It arrived at 5, waited for the lock until 25, and was done at once.
+    waited = finished(25)
+    waited[0, COLUMN["total"]] = waited[0, COLUMN["keyslot_lock"]] = 20
+    use.completed(waited)
+    seen = use.last_programs()
+    assert seen is not None
+    assert seen.times == [0, 10, 20, 30, 40]
+    assert seen.keys == [[None, a, a, None], [None, None, b, b]]
+    assert seen.programming == [[True, False, False, True], [False, True, False, False]]
+    # 5 ns of the first ten, all of the second, 5 of the third.
+    assert seen.lock_waiting.tolist() == [0.5, 1.0, 0.5, 0.0]
+
+
+def test_what_slots_held_before_the_last_programs_is_known() -> None:
+    use = SlotUse(2)
+    use.programmed(1, KEYS[5], 0, 0, 10)
+    for number in range(200):
+        use.programmed(0, KEYS[number % 2], 1 + number, 100 * number + 50, 100 * number + 80)
+    seen = use.last_programs()
+    assert seen is not None
+    assert set(seen.keys[1]) == {KEYS[5]}
+    assert seen.times[-1] == 199 * 100 + 80
+
+
+def test_an_evicted_key_is_seen_no_more() -> None:
+    use = SlotUse(1)
+    use.programmed(0, KEYS[0], 0, 0, 10)
+    use.emptied(0, 30)
+    use.programmed(0, KEYS[1], 1, 40, 50)
+    seen = use.last_programs()
+    assert seen is not None
+    assert seen.keys == [[None, KEYS[0], None, None]]
+
+
+def test_nothing_programmed_is_no_stretch() -> None:
+    assert SlotUse(2).last_programs() is None

@@ -20,7 +20,8 @@ def answer(result: RunResult) -> str:
 def _sentences(result: RunResult) -> Iterator[str]:
     everything = result.directions["all"]
     if not everything.total_ios:
-        yield "No bio completed."
+        left_out = f": all {result.rows:,} rows were warm-up (run.warmup), or failed" if result.rows else ""
+        yield f"No bio was measured{left_out}."
         return
     latency = everything.lat_ns
     mean = format_duration(latency.mean)

@@ -29,7 +29,7 @@ def linear_axis(
     title: str, most: float, *, low: float = 0.0, words: Words = "{:,.12g}".format, snug: bool = False
 ) -> Axis:
     """From ``low`` to ``most`` with round ticks; to the next tick unless ``snug``.  Both may be negative."""
-    step = _round_step((most - low) / 4)
+    step = _round_step((most - low) / 5)
     first, last = math.floor(low / step + 1e-9), math.ceil(most / step - 1e-9)
     last = max(last, first + 1)
     begin, end = first * step, most if snug and most > low else last * step
@@ -52,10 +52,11 @@ def duration_axis(title: str, most_ns: float, *, low_ns: float = 0.0, snug: bool
 
 
 def log_duration_axis(title: str, low_ns: float, high_ns: float) -> Axis:
-    """A logarithmic axis of times, ticks at 1, 2 and 5 (at 1 alone where they are many)."""
+    """A logarithmic axis of times, ticks at 1, 2 and 5; more where they are few, at 1 alone where many."""
     low, high = max(low_ns, 1.0), max(high_ns, low_ns * 2, 2.0)
     begin, span = math.log10(low), math.log10(high / low)
-    digits = (1, 2, 5) if span < 2 else (1, 3) if span < 4 else (1,)
+    of_decade = ((0.8, (1, 1.5, 2, 3, 4, 5, 7)), (2, (1, 2, 5)), (4, (1, 3)), (math.inf, (1,)))
+    digits = next(digits for most, digits in of_decade if span < most)
     values = [
         digit * 10**power
         for power in range(math.floor(begin), math.ceil(begin + span) + 1)

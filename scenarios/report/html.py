@@ -73,6 +73,7 @@ def _latency(result: RunResult, observed: Observed) -> str:
         markup.figures(
             run_figures.latency_figure(result, observed.latencies),
             run_figures.stage_figure(result),
+            *run_figures.stage_distributions(observed.latencies),
             run_figures.band_figure(observed.latencies.bands()),
         ),
         markup.table(columns, rows),
@@ -134,6 +135,7 @@ def _keyslots(result: RunResult, observed: Observed) -> str:
         "Keyslots",
         markup.figures(
             slot_figures.occupancy_figure(use.slot_map(), slots.count) if use is not None else "",
+            slot_figures.last_programs_figure(use) if use is not None else "",
             slot_figures.reuse_figure(use) if use is not None else "",
             run_figures.keyslot_figure(slots),
             markup.table(["", ""], rows),

@@ -1,12 +1,13 @@
 """Figures of one run: latency, stages, time, keyslots, CPU.  Each comes with its numbers."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from blkcrypto.base.units import format_duration
 from scenarios.report import axes, markup
 from scenarios.report.markup import Cell
-from scenarios.report.stages import STAGE_LOOKS, stage_words
+from scenarios.report.stages import STAGE_LOOKS, line_colour, stage_words
 from scenarios.report.svg import Bar, Line, Part, bar_chart, line_chart
 from scenarios.results.latencies import Band, LatencyProfile
 from scenarios.results.overtime import Series
@@ -48,6 +49,47 @@ def latency_figure(result: RunResult, profile: LatencyProfile) -> str:
     return markup.figure(
         "Latency distribution", svg, legend=legend, numbers=_percentiles(result, profile, shown)
     )
+
+
+def stage_distributions(profile: LatencyProfile) -> Iterator[str]:
+    """A figure per direction: how long its bios were in each stage, and in all of them."""
+    for name in ("read", "write"):
+        whole = profile.cdf(name)
+        curves = {stage: profile.stage_cdf(name, stage) for stage in STAGES}
+        used = {stage: points for stage, points in curves.items() if any(ns for _, ns in points)}
+        if not used:
+            continue
+        least = min(ns for points in used.values() for _, ns in points if ns)
+        x = axes.nines_axis("% of the bios spent at most", max(whole[-1][0], 50.0))
+        y = axes.log_duration_axis("time in the stage", float(least), float(whole[-1][1]))
+        lines = [
+            Line(name=stage_words(stage), colour=line_colour(stage), points=_above_zero(points))
+            for stage, points in used.items()
+        ]
+        lines.append(Line(name="whole latency", colour="var(--ink)", points=_above_zero(whole), dashes="4 3"))
+        yield markup.figure(
+            f"Stages of a {name}",
+            line_chart(f"Time that a share of the {name}s stayed within, by stage", x, y, lines),
+            legend=[(line.name, line.colour) for line in lines],
+            note="A line begins where bios begin to spend time in its stage.",
+            numbers=_stage_percentiles(used, whole),
+        )
+
+
+def _above_zero(points: Sequence[tuple[float, int]]) -> list[tuple[float, float]]:
+    return [(at, float(ns) if ns else math.nan) for at, ns in points]
+
+
+def _stage_percentiles(
+    used: Mapping[str, Sequence[tuple[float, int]]], whole: Sequence[tuple[float, int]]
+) -> str:
+    shown = [percentage for percentage in _SHOWN if percentage <= whole[-1][0] + 1e-9]
+    rows: list[list[Cell | str]] = []
+    named = {stage_words(stage): points for stage, points in used.items()}
+    for name, points in {**named, "whole latency": whole}.items():
+        values = [next(ns for at, ns in points if at >= percentage - 1e-9) for percentage in shown]
+        rows.append([name, *(markup.duration(ns) for ns in values)])
+    return markup.table(["stage", *(f"{percentage:g} %" for percentage in shown)], rows)
 
 
 def _percentiles(result: RunResult, profile: LatencyProfile, shown: Sequence[str]) -> str:

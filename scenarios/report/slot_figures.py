@@ -2,7 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
+
+import numpy as np
 
 from blkcrypto.base.units import format_duration
 from blkcrypto.block.key import BlkCryptoKey
@@ -34,18 +37,63 @@ def occupancy_figure(seen: SlotMap, slots: int) -> str:
         [*columns, float(seen.end_ns)],
         _row_words(rows),
         rows,
-        list(_areas(seen)),
+        list(_areas(seen.keys)),
         [] if crowded else marks,
-        list(_strips(seen)),
+        list(
+            _strips(
+                seen.programs.sum(axis=0).tolist(),
+                seen.lock_waiting.tolist(),
+                seen.idle_waiting.tolist(),
+                "in an interval",
+            )
+        ),
     )
     said = (
         f"A colour is a key. Intervals of {format_duration(seen.interval_ns)} show the key they began with. "
     )
-    said += "Programs are too many to be marked in it. " if crowded else "Ticks are programs. "
+    said += "Programs are too many to be marked: the next figure shows the last. " if crowded else ""
+    said += "" if crowded else "Ticks are programs. "
     said += "Below: the stronger, the more."
     if slots > rows:
         said += f" The first {rows} of {slots} slots."
     return markup.figure("Keys in keyslots", svg, note=said, numbers=_numbers(seen))
+
+
+def last_programs_figure(use: SlotUse) -> str:
+    """The last programs, where a run has too many to mark each in its map."""
+    seen, whole = use.last_programs(), use.slot_map()
+    if seen is None or np.count_nonzero(whole.programs) <= _CROWDED * whole.programs.size:
+        return ""
+    first, last = seen.times[0], seen.times[-1]
+    x = axes.duration_axis("simulated time from there", float(last - first), snug=True)
+    being = [(slot, *run) for slot, row in enumerate(seen.programming) for run in _runs_of_true(row)]
+    areas = [
+        *_areas(seen.keys, _widths(seen.times)),
+        Area(name="being programmed", colour="var(--ink)", runs=being),
+    ]
+    svg = map_chart(
+        "Which key was in which keyslot during the last programs of the run",
+        x,
+        [float(when - first) for when in seen.times],
+        _row_words(len(seen.keys)),
+        len(seen.keys),
+        areas,
+        [],
+        list(_strips(None, seen.lock_waiting.tolist(), seen.idle_waiting.tolist(), "between two events")),
+    )
+    said = f"From {format_duration(first)} on, to scale. A colour is a key, black a program. "
+    said += "A slot without a colour is empty. Below: the stronger, the more bios wait."
+    return markup.figure("The last programs, one by one", svg, note=said)
+
+
+def _widths(times: Sequence[int]) -> list[int]:
+    return [behind - first for first, behind in pairwise(times)]
+
+
+def _runs_of_true(row: Sequence[bool]) -> Iterator[tuple[int, int]]:
+    edges = [False, *row, False]
+    changes = [at for at, (before, after) in enumerate(pairwise(edges)) if before != after]
+    yield from zip(changes[::2], changes[1::2], strict=True)
 
 
 def _row_words(rows: int) -> list[tuple[int, str]]:
@@ -53,13 +101,15 @@ def _row_words(rows: int) -> list[tuple[int, str]]:
     return [(row, f"slot {row}") for row in range(0, rows, step)]
 
 
-def _areas(seen: SlotMap) -> Iterator[Area]:
+def _areas(
+    keys: Sequence[Sequence[BlkCryptoKey | None]], widths: Sequence[int] | None = None
+) -> Iterator[Area]:
     runs: dict[BlkCryptoKey, list[tuple[int, int, int]]] = {}
     cells: Counter[BlkCryptoKey] = Counter()
-    for slot, row in enumerate(seen.keys):
+    for slot, row in enumerate(keys):
         for key, first, behind in _runs(row):
             runs.setdefault(key, []).append((slot, first, behind))
-            cells[key] += behind - first
+            cells[key] += behind - first if widths is None else sum(widths[first:behind])
     # Of equally frequent keys the one seen first, so that equal runs give equal pages.
     ranked = [key for key, _ in cells.most_common()]
     for number, key in enumerate(ranked[:_COLOURED]):
@@ -80,12 +130,12 @@ def _runs(row: Sequence[BlkCryptoKey | None]) -> Iterator[tuple[BlkCryptoKey, in
             first = column
 
 
-def _strips(seen: SlotMap) -> Iterator[Strip]:
-    programs = seen.programs.sum(axis=0).tolist()
-    lock, idle = seen.lock_waiting.tolist(), seen.idle_waiting.tolist()
-    at_most = "at most {:,.3g} bios in an interval, on average".format
-    if any(programs):
-        words = f"at most {max(programs):,} in an interval"
+def _strips(
+    programs: Sequence[int] | None, lock: Sequence[float], idle: Sequence[float], where: str
+) -> Iterator[Strip]:
+    at_most = f"at most {{:,.3g}} bios {where}, on average".format
+    if programs is not None and any(programs):
+        words = f"at most {max(programs):,} {where}"
         yield Strip(name="programs", colour="var(--ink)", values=programs, words=words)
     if any(lock):
         colour = STAGE_LOOKS["keyslot_lock"].colour
@@ -112,7 +162,7 @@ def reuse_figure(use: SlotUse) -> str:
         return ""
     shown = _worth_showing(shares, use.slots)
     percent = [100 * share for share in shares[:shown]]
-    x = axes.count_axis("keys used last", float(shown))
+    x = axes.count_axis("keys used most recently", float(shown))
     y = axes.linear_axis("% of bios", 100.0)
     points = [(float(number), share) for number, share in enumerate(percent, start=1)]
     lines = [

@@ -25,7 +25,21 @@ STAGE_LOOKS: Final = {
     "media": StageLook("#0072b2", "flash"),
 }
 
+# Of the style sheet, which has others for dark pages.
+_LINES: Final = {
+    "queued": "var(--faint)",
+    "submit": "var(--pale)",
+    "scheduler": "var(--sand)",
+    "keyslot_program": "var(--olive)",
+    "media": "var(--deep)",
+}
+
 
 def stage_words(stage: str) -> str:
     """``keyslot_lock`` as people read it."""
     return stage.replace("_", " ")
+
+
+def line_colour(stage: str) -> str:
+    """The stage's colour where it is a thin line on a page: pale ones are darker there."""
+    return _LINES.get(stage, STAGE_LOOKS[stage].colour)

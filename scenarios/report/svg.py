@@ -14,7 +14,7 @@ from scenarios.report.axes import Axis
 
 _WIDTH: Final = 480
 _HEIGHT: Final = 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 14, 10, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 14, 10, 44
 _ROW: Final = 38
 _BAR: Final = 15
 _MAP: Final = 260

@@ -22,6 +22,7 @@ BANDS: Final = ((0.0, 50.0), (50.0, 90.0), (90.0, 99.0), (99.0, 99.9), (99.9, 10
 _SLOWEST: Final = 20
 _POINTS_PER_NINE: Final = 24
 _STAGE_COLUMNS: Final = [COLUMN[stage] for stage in STAGES]
+_BY_STAGE: Final = {"read": ReqOp.READ, "write": ReqOp.WRITE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class LatencyProfile:
         self._warmup = warmup
         self._histograms = {"read": Histogram(), "write": Histogram(), "all": Histogram()}
         self._extremes: dict[str, tuple[int, int]] = {}
+        self._stages = {(name, stage): Histogram() for name in _BY_STAGE for stage in STAGES}
         self._stage_ns: npt.NDArray[np.int64] = np.zeros((len(STAGES), BUCKETS), dtype=np.int64)
         self._slowest: Records = np.zeros((0, len(COLUMN)), dtype=np.int64)
 
@@ -51,8 +53,11 @@ class LatencyProfile:
         records = records[skip:]
         op = records[:, COLUMN["op"]]
         total = records[:, COLUMN["total"]]
-        self._count("read", total[op == ReqOp.READ])
-        self._count("write", total[op == ReqOp.WRITE])
+        for name, code in _BY_STAGE.items():
+            ours = records[op == code]
+            self._count(name, ours[:, COLUMN["total"]])
+            for stage in STAGES if len(ours) else ():
+                self._stages[name, stage].add(ours[:, COLUMN[stage]])
         self._count("all", total)
         buckets = buckets_of(total)
         for row, column in enumerate(_STAGE_COLUMNS):
@@ -94,12 +99,16 @@ class LatencyProfile:
         count = self.count(direction)
         if not count:
             return []
-        nines = min(5.0, math.log10(count))
-        steps = max(1, math.floor(nines * _POINTS_PER_NINE))
-        percentages = tuple(100 * (1 - 10 ** (-nines * step / steps)) for step in range(steps + 1))
         low, high = self._extremes[direction]
-        found = self._histograms[direction].percentiles(percentages, count)
+        found = self._histograms[direction].percentiles(_percentages(count), count)
         return [(percentage, min(max(ns, low), high)) for percentage, ns in found.items()]
+
+    def stage_cdf(self, direction: str, stage: str) -> list[tuple[float, int]]:
+        """The same of the time that ``read`` or ``write`` bios spend in one stage; 0 ns for none."""
+        count = self.count(direction)
+        if not count:
+            return []
+        return list(self._stages[direction, stage].percentiles(_percentages(count), count).items())
 
     def percentile(self, direction: str, percentage: float) -> int | None:
         """Latency in ns at ``percentage``; None when fewer than one bio would lie above it."""
@@ -124,3 +133,10 @@ class LatencyProfile:
             mean = {stage: float(ns) / max(end - begin, 1e-9) for stage, ns in zip(STAGES, sums, strict=True)}
             bands.append(Band(low=low, high=high, bios=end - begin, stage_ns=mean))
         return bands
+
+
+def _percentages(count: int) -> tuple[float, ...]:
+    """What ``count`` bios can tell, evenly spaced in the number of nines."""
+    nines = min(5.0, math.log10(count))
+    steps = max(1, math.floor(nines * _POINTS_PER_NINE))
+    return tuple(100 * (1 - 10 ** (-nines * step / steps)) for step in range(steps + 1))

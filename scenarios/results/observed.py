@@ -25,8 +25,10 @@ class Observed:
     @classmethod
     def of(cls, scenario: Scenario) -> "Observed":
         """Empty collectors for a run of ``scenario``."""
-        slots = _keyslots(settled(scenario))
-        return cls(LatencyProfile(warmup=scenario.run.warmup), OverTime(), SlotUse(slots) if slots else None)
+        real = settled(scenario)
+        slots = _keyslots(real)
+        use = SlotUse(slots, real.keys.engine) if slots else None
+        return cls(LatencyProfile(warmup=scenario.run.warmup), OverTime(), use)
 
     @property
     def sinks(self) -> tuple[RecordSink, ...]:

@@ -13,6 +13,7 @@ from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.clock import Row
 from hwmodel.observer import Observer
 from scenarios.curves.reuse import LruCurve
+from scenarios.results.closeup import CloseUp, SlotEvent, Stretch
 from scenarios.results.records import COLUMN, Records
 
 MOST_SLOTS: Final = 128  # more rows than that are no picture
@@ -49,11 +50,13 @@ class SlotUse(Observer):
 
     Args:
         slots: how many there are; reuse is counted up to twice as many.
+        engine: who encrypts, as ``[keys] engine`` says it.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, engine: str = "inline") -> None:
         self.slots = slots
         shown = min(slots, MOST_SLOTS)
+        self._close_up = CloseUp(shown, engine)
         self._interval_ns = _SHORTEST_NS
         self._end_ns = 0
         self._keys: list[list[BlkCryptoKey | None]] = [[None] * _MOST for _ in range(shown)]
@@ -80,11 +83,13 @@ class SlotUse(Observer):
         if slot < len(self._held):
             self._change(slot, key, end)
             self._programs[slot, max(end - 1, 0) // self._interval_ns] += 1
+            self._close_up.changed(SlotEvent(slot=slot, key=key, begin=begin, end=end))
 
     def emptied(self, slot: int, now: int) -> None:
         """A slot holds nothing any more."""
         if slot < len(self._held):
             self._change(slot, None, now)
+            self._close_up.changed(SlotEvent(slot=slot, key=None, begin=now, end=now))
 
     def _change(self, slot: int, key: BlkCryptoKey | None, now: int) -> None:
         self._reach(now)
@@ -100,6 +105,7 @@ class SlotUse(Observer):
 
     def completed(self, records: Records) -> None:
         """Count who waited."""
+        self._close_up.completed(records)
         done = records[:, COLUMN["done_ns"]]
         self._reach(int(done.max()))
         interval = np.maximum(done - 1, 0) // self._interval_ns
@@ -133,6 +139,10 @@ class SlotUse(Observer):
             lock_waiting=waiting[0],
             idle_waiting=waiting[1],
         )
+
+    def last_programs(self) -> Stretch | None:
+        """The end of the run, one program after another; None when nothing was programmed."""
+        return self._close_up.stretch()
 
     def reuse(self) -> Floats:
         """``float64[n]``: share of the bios whose key was among the last 1, 2, ... keys used.
