@@ -21,11 +21,13 @@ class Point:
         labels: key as it was varied -> its value here.
         result: the run; None where Linux refuses the combination.
         refused: why, then; else empty.
+        scenario: what was run.
     """
 
     labels: Mapping[str, str]
     result: RunResult | None
     refused: str = ""
+    scenario: Scenario | None = None
 
 
 def parse_vary(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -85,7 +87,8 @@ def run_grid(
         if isinstance(scenario, Refused):
             points.append(Point(labels=labels, result=None, refused=scenario.what))
         else:
-            points.append(Point(labels=labels, result=run(scenario, figures=figures)))
+            result = run(scenario, figures=figures)
+            points.append(Point(labels=labels, result=result, scenario=scenario))
     return points
 
 

@@ -24,6 +24,7 @@ from scenarios.cli import main
 from scenarios.compare import Point, run_grid
 from scenarios.load import load_scenario
 from scenarios.report import axes
+from scenarios.report.compare import answers
 from scenarios.report.html import run_page
 from scenarios.report.html_compare import compare_page
 from scenarios.report.html_faults import faults_page
@@ -89,6 +90,7 @@ def both_pages(contention: tuple[str, RunResult], points: list[Point], swept: li
         "run": contention[0],
         "few programs": few,
         "compare": compare_page(points),
+        "many runs": compare_page(run_grid("every-device", sets=["ios=100", "warmup=0"])),
         "faults": faults_page(run_campaign(8, 1, on="local:1")),
         "sweep": sweep_page(swept, knees(measured(swept), 0.05)),
         "sweep as bars": sweep_page(
@@ -97,7 +99,7 @@ def both_pages(contention: tuple[str, RunResult], points: list[Point], swept: li
     }
 
 
-KINDS = ["faults", "run", "few programs", "compare", "sweep", "sweep as bars"]
+KINDS = ["faults", "run", "few programs", "compare", "many runs", "sweep", "sweep as bars"]
 
 
 class Outline(HTMLParser):
@@ -419,6 +421,29 @@ def test_a_linear_axis_has_a_few_round_ticks_around_its_values(low: float, most:
     assert 2 <= len(axis.ticks) <= 7
     assert axis.place(low) >= -1e-9
     assert axis.place(most) <= 1 + 1e-9
+
+
+def test_few_far_values_leave_an_axis_and_many_do_not() -> None:
+    assert axes.readable_most([10.0, 11.0, 12.0, 13.0, 700.0]) == 39.0  # three times 13
+    assert axes.readable_most([10.0, 500.0, 600.0, 700.0]) == 700.0
+    assert axes.readable_most([0.0, 0.0, 0.0, 0.0, 5.0]) == 5.0
+
+
+def test_many_runs_are_answered_by_their_extremes_and_few_one_by_one(points: list[Point]) -> None:
+    ran = [(point, point.result) for point in points if point.result is not None]
+    assert len(list(answers(ran))) == len(ran) - 1
+    many = [ran[0], *ran, *ran]
+    means = [result.directions["all"].lat_ns.mean for _, result in many]
+    (only,) = answers(many)
+    assert only.startswith(f"Of {len(many)} runs the quickest")
+    assert format_duration(min(means)) in only
+    assert format_duration(max(means)) in only
+
+
+def test_a_comparison_lists_what_its_runs_have_in_common_and_not_what_is_varied(points: list[Point]) -> None:
+    below = compare_page(points).partition("Configuration</h2>")[2].partition("Every key")[0]
+    assert "workload.ios" in below
+    assert "keys.type" not in below
 
 
 # What a browser finds wrong with a page: it runs inside, before the page's own script.

@@ -3,8 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from blkcrypto.base.units import format_duration
+
+_FAR: Final = 6.0
 
 Words = Callable[[float], str]
 Tick = tuple[float, str]
@@ -78,6 +81,13 @@ def nines_axis(title: str, most: float) -> Axis:
         place=lambda value: _nines(value) / span,
         ticks=tuple((value, f"{value:g}") for value in ticks),
     )
+
+
+def readable_most(values: Sequence[float]) -> float:
+    """Where an axis of non-negative values ends: at the greatest, but a few far larger ones may leave it."""
+    ordered = sorted(values)
+    usual = ordered[(3 * len(ordered) - 1) // 4]
+    return ordered[-1] if ordered[-1] <= _FAR * usual or not usual else _FAR / 2 * usual
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:

@@ -18,6 +18,10 @@ _COLUMNS = 4
 # More than this many side by side is for no eye to follow.
 _MOST_COLUMNS = 12
 _PERCENTILES = (50.0, 99.0, 99.9)
+# Up to so many runs have a sentence each.
+_ANSWERED = 4
+# From this much more on, nobody thinks in percent.
+_MANY_TIMES = 9
 
 
 def print_compare(console: Console, points: Sequence[Point]) -> None:
@@ -31,7 +35,7 @@ def _print_compare(console: Console, points: Sequence[Point]) -> None:
     base = ran[0]
     console.print(Text(base[1].question, style="bold"))
     few = len(points) <= _MOST_COLUMNS
-    for sentence in answers(ran) if few else ():
+    for sentence in answers(ran):
         console.print(Text(sentence))
     designs = all(result.figures is not None for _, result in ran)
     if designs:
@@ -64,7 +68,38 @@ def stage_differences(result: RunResult, base: RunResult) -> dict[str, float]:
     return {stage: stage_mean(result, stage) - stage_mean(base, stage) for stage in STAGES}
 
 
+def each_is_answered(ran: Sequence[tuple[Point, RunResult]]) -> bool:
+    """Whether the runs are so few that a sentence each is an answer."""
+    return len(ran) <= _ANSWERED
+
+
 def answers(ran: Sequence[tuple[Point, RunResult]]) -> Iterator[str]:
+    """The answer in a sentence: of few runs one for each but the first, of more one for all."""
+    if each_is_answered(ran):
+        yield from differences(ran)
+    else:
+        yield _extremes(ran)
+
+
+def _extremes(ran: Sequence[tuple[Point, RunResult]]) -> str:
+    """The quickest and the slowest of many runs, and the stage behind most of the difference."""
+    # Of equal ones the first.
+    quick, slow = (choose(ran, key=lambda one: _mean(one[1])) for choose in (min, max))
+    delta, halfwidth = difference(slow[1], quick[1])
+    least, most = (format_duration(_mean(result)) for _, result in (quick, slow))
+    if abs(delta) <= halfwidth or not delta:
+        return f"{len(ran)} runs do not differ beyond the uncertainty: {least} to {most} a bio."
+    return (
+        f"Of {len(ran)} runs the quickest is {label(quick[0], ', ')} with {least} a bio, and the slowest "
+        f"{label(slow[0], ', ')} with {most}: {_difference_words(slow[1], quick[1])}"
+    )
+
+
+def _mean(result: RunResult) -> float:
+    return result.directions["all"].lat_ns.mean
+
+
+def differences(ran: Sequence[tuple[Point, RunResult]]) -> Iterator[str]:
     """A sentence for each run but the first: its difference from it, and the stage behind most of that."""
     (first, base), *others = ran
     for point, result in others:
@@ -73,13 +108,19 @@ def answers(ran: Sequence[tuple[Point, RunResult]]) -> Iterator[str]:
         if abs(delta) <= halfwidth or not delta:
             within = f"{signed(delta)} ± {format_duration(halfwidth)}"
             yield f"{name}: no difference beyond the uncertainty ({within})."
-            continue
-        stages = stage_differences(result, base)
-        main = max(stages, key=lambda stage: stages[stage] * math.copysign(1, delta))
-        yield (
-            f"{name}: {signed(delta)} ± {format_duration(halfwidth)} a bio "
-            f"({delta / base.directions['all'].lat_ns.mean:+.0%}), mostly {main.replace('_', ' ')}."
-        )
+        else:
+            yield f"{name}: {_difference_words(result, base)}"
+
+
+def _difference_words(result: RunResult, base: RunResult) -> str:
+    delta, halfwidth = difference(result, base)
+    stages = stage_differences(result, base)
+    main = max(stages, key=lambda stage: stages[stage] * math.copysign(1, delta))
+    change = delta / _mean(base) if _mean(base) else 0.0
+    relative = f"{change:+.0%}" if change < _MANY_TIMES else f"{change + 1:,.0f} times as long"
+    return (
+        f"{signed(delta)} ± {format_duration(halfwidth)} a bio ({relative}), mostly {main.replace('_', ' ')}."
+    )
 
 
 def _print_figures(console: Console, shown: Sequence[tuple[Point, RunResult]]) -> None:
@@ -130,6 +171,14 @@ def _print_stages(console: Console, shown: Sequence[tuple[Point, RunResult]]) ->
 def label(point: Point, separator: str) -> str:
     """``keyslots 8, engine inline``: a key's short form, or its last part."""
     return separator.join(f"{short_name(key)} {value}" for key, value in point.labels.items())
+
+
+def short_label(point: Point) -> str:
+    """``keyslots 8, inline``: values, with their keys where they are numbers."""
+    return ", ".join(
+        value if value[:1].isalpha() and value not in ("true", "false") else f"{short_name(key)} {value}"
+        for key, value in point.labels.items()
+    )
 
 
 def stage_mean(result: RunResult, stage: str) -> float:

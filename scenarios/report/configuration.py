@@ -27,7 +27,8 @@ def settings(scenario: Scenario) -> Iterator[Setting]:
         part = getattr(scenario, section)
         for field in msgspec.structs.fields(part):
             value = getattr(part, field.name)
-            yield Setting(f"{section}.{field.name}", _text(field.name, value), value == field.default)
+            key = f"{section}.{_written(field.name)}"
+            yield Setting(key, _text(field.name, value), value == field.default)
 
 
 def device_rows(device: Device) -> Iterator[tuple[str, str, str]]:
@@ -36,11 +37,16 @@ def device_rows(device: Device) -> Iterator[tuple[str, str, str]]:
         part = getattr(device, section)
         for field in msgspec.structs.fields(part) if part is not None else ():
             value = getattr(part, field.name)
-            key = f"{section}.{field.name}"
+            key = f"{section}.{_written(field.name)}"
             if isinstance(value, Figure):
                 yield key, spell(field.name, value.value), value.source
             elif value is not None:
                 yield key, _text(field.name, value), ""
+
+
+def _written(field: str) -> str:
+    """A key as scenarios have it whose values say their unit."""
+    return field.removesuffix("_bytes").removesuffix("_ns")
 
 
 def _text(name: str, value: object) -> str:

@@ -11,7 +11,7 @@ from blkcrypto.base.units import format_duration
 from blkcrypto.block.op import ReqOp
 from scenarios.report import markup, run_figures, slot_figures
 from scenarios.report.answer import answer
-from scenarios.report.configuration import device_rows, settings
+from scenarios.report.html_configuration import assumptions, configuration, device_figures
 from scenarios.report.markup import Cell
 from scenarios.report.stages import stage_words
 from scenarios.results.observed import Observed
@@ -206,30 +206,12 @@ def _data(result: RunResult) -> str:
 
 
 def _configuration(scenario: Scenario, result: RunResult) -> str:
-    every = list(settings(scenario))
-    chosen = [[one.key, one.text] for one in every if not one.is_default]
-    device = list(device_rows(scenario.device))
     return markup.section(
         "Configuration",
-        markup.table(["key", "value"], [["device", scenario.device.name], *chosen], words=True),
-        markup.folded(
-            "Every key of the scenario",
-            markup.table(["key", "value"], [[one.key, one.text] for one in every], words=True),
-        ),
-        markup.folded(
-            f"Every figure of the device {scenario.device.name}, with its source",
-            markup.table(["figure", "value", "source"], device, words=True),
-        ),
+        *configuration(scenario),
+        *device_figures([scenario.device]),
         assumptions(result.assumptions),
     )
-
-
-def assumptions(lines: tuple[str, ...]) -> str:
-    """The device's figures that nobody published, and why they are as they are."""
-    if not lines:
-        return ""
-    title = f"{len(lines)} figures that bear on this are assumptions: nobody published them"
-    return markup.paragraph(title) + markup.bullets(lines)
 
 
 def footer(version: str) -> str:

@@ -6,8 +6,19 @@ from typing import Final
 from blkcrypto.base.units import format_duration
 from scenarios.compare import Point
 from scenarios.report import axes, markup
-from scenarios.report.compare import answers, cpu_ns, difference, label, signed, stage_differences, stage_mean
-from scenarios.report.html import assumptions, footer, halfwidth
+from scenarios.report.compare import (
+    answers,
+    cpu_ns,
+    difference,
+    differences,
+    each_is_answered,
+    short_label,
+    signed,
+    stage_differences,
+    stage_mean,
+)
+from scenarios.report.html import footer, halfwidth
+from scenarios.report.html_configuration import assumptions, configuration, device_figures
 from scenarios.report.markup import Cell
 from scenarios.report.stages import STAGE_LOOKS, stage_words
 from scenarios.report.svg import Bar, Interval, Line, Part, bar_chart, interval_chart, line_chart
@@ -18,6 +29,7 @@ Ran = tuple[str, RunResult]
 # Colours that stay apart for colour-blind readers and in print (Okabe and Ito); then the same again, dashed.
 COLOURS: Final = ("var(--read)", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "var(--other)")
 DASHES: Final = ("", "6 3", "2 3", "8 3 2 3")
+_MOST_LINES: Final = 12  # more are no figure; the table has their percentiles
 _PERCENTAGES: Final = (50.0, 99.0, 99.9, 99.99)
 
 
@@ -29,19 +41,21 @@ def compare_page(points: Sequence[Point]) -> str:
 
 def _parts(points: Sequence[Point]) -> Iterator[str]:
     pairs = [(point, point.result) for point in points if point.result is not None]
-    ran = [(label(point, ", "), result) for point, result in pairs]
+    ran = [(short_label(point), result) for point, result in pairs]
     base = ran[0][1]
     yield f"<h1>{markup.text(base.question)}</h1>"
     yield from (markup.paragraph(sentence, "answer") for sentence in answers(pairs))
+    if not each_is_answered(pairs):
+        yield markup.folded("Each run against the first", markup.bullets(differences(pairs)))
     yield markup.paragraph(f"{base.scenario}: {len(ran)} runs, seed {base.seed}", "setting")
     for name, result in ran:
         failed = [check for check, held in result.checks.items() if not held]
         yield from (markup.paragraph(f"{name}: CHECK FAILED: {check}", "alarm") for check in failed)
     yield markup.section("Side by side", markup.figures(*_figures(ran)), _table(ran), _uncertainty(base))
     yield markup.section("Where the differences come from", _stage_table(ran))
-    refused = [f"{label(point, ', ')}: {point.refused}" for point in points if point.refused]
+    refused = [f"{short_label(point)}: {point.refused}" for point in points if point.refused]
     yield markup.section("What Linux refuses", markup.bullets(refused))
-    yield markup.section("Configuration", _settings(ran), *_assumptions(ran))
+    yield markup.section("Configuration", _settings(ran), *_configuration(points), *_assumptions(ran))
     yield footer(base.version)
 
 
@@ -66,7 +80,7 @@ def _stage_figure(ran: Sequence[Ran]) -> str:
             )
         )
     latencies = [result.directions["all"].lat_ns for _, result in ran]
-    longest = max(latency.mean + latency.mean_halfwidth95 for latency in latencies)
+    longest = axes.readable_most([latency.mean + latency.mean_halfwidth95 for latency in latencies])
     svg = bar_chart("Mean latency by stage, run by run", axes.duration_axis("mean latency", longest), bars)
     legend = [(stage_words(stage), STAGE_LOOKS[stage].colour) for stage in used]
     return markup.figure("Mean latency by stage, with its 95 % interval", svg, legend=legend)
@@ -88,8 +102,9 @@ def _difference_figure(ran: Sequence[Ran]) -> str:
         delta, half = difference(result, base)
         words = f"{signed(delta)} ± {format_duration(half)}"
         rows.append(Interval(label=name, words=words, value=delta, halfwidth=half))
-    low = min(0.0, *(row.value - row.halfwidth for row in rows))
-    high = max(0.0, *(row.value + row.halfwidth for row in rows))
+    most = axes.readable_most([abs(row.value) + row.halfwidth for row in rows])
+    low = max(-most, min(0.0, *(row.value - row.halfwidth for row in rows)))
+    high = min(most, max(0.0, *(row.value + row.halfwidth for row in rows)))
     axis = axes.linear_axis("difference of the mean latency", high, low=low, words=signed)
     svg = interval_chart(f"Difference of the mean latency from {base_name}", axis, rows)
     return markup.figure(f"Difference from {base_name}, with its 95 % interval", svg)
@@ -103,7 +118,7 @@ def _latency_figure(ran: Sequence[Ran]) -> str:
         dashes = DASHES[number // len(COLOURS) % len(DASHES)]
         lines.append(Line(name=name, colour=COLOURS[number % len(COLOURS)], points=points, dashes=dashes))
     times = [ns for line in lines for _, ns in line.points]
-    if not times:
+    if not times or len(lines) > _MOST_LINES:
         return ""
     x = axes.nines_axis(
         "% of the bios took at most", max(line.points[-1][0] for line in lines if line.points)
@@ -119,7 +134,7 @@ def _throughput_figure(ran: Sequence[Ran]) -> str:
         iops = result.directions["all"].iops
         part = Part(name="I/O per s", colour="var(--read)", value=iops, words=f"{iops:,.0f}")
         bars.append(Bar(label=name, words=part.words, parts=[part]))
-    axis = axes.count_axis("I/O per s", max(bar.parts[0].value for bar in bars))
+    axis = axes.count_axis("I/O per s", axes.readable_most([bar.parts[0].value for bar in bars]))
     return markup.figure("Throughput", bar_chart("I/O per s, run by run", axis, bars))
 
 
@@ -194,6 +209,15 @@ def _settings(ran: Sequence[Ran]) -> str:
         for name, result in ran
     ]
     return markup.table(["run", "device", "design", "keys", "engine", "payload", "bios"], rows, words=True)
+
+
+def _configuration(points: Sequence[Point]) -> Iterator[str]:
+    """What all runs have in common."""
+    scenarios = [point.scenario for point in points if point.scenario is not None]
+    if scenarios:
+        varied = list(points[0].labels)
+        yield from configuration(scenarios[0], varied=varied)
+        yield from device_figures((one.device for one in scenarios), varied=varied)
 
 
 def _assumptions(ran: Sequence[Ran]) -> Iterator[str]:

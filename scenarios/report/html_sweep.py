@@ -12,9 +12,10 @@ from scenarios.report import axes, markup
 from scenarios.report.axes import Axis
 from scenarios.report.html import footer, halfwidth
 from scenarios.report.html_compare import COLOURS, DASHES
+from scenarios.report.html_configuration import assumptions, configuration, device_figures
 from scenarios.report.markup import Cell
 from scenarios.report.svg import Bar, Line, Part, bar_chart, line_chart
-from scenarios.report.sweep import knee_sentence, reasons, setting
+from scenarios.report.sweep import MOST_KNEES, knee_answers, knee_sentence, reasons, setting
 from scenarios.results.distribution import student_t975
 from scenarios.sweeps.knee import Knee, is_keyslots, varies_keyslots
 from scenarios.sweeps.store import Json, metrics
@@ -93,7 +94,9 @@ def _parts(ended: Sequence[Ended], knees: Sequence[Knee]) -> Iterator[str]:
     combinations = _combinations(ended)
     done = sum(len(one.results) for one in combinations)
     yield f"<h1>{markup.text(scenario.question)}</h1>"
-    yield from (markup.paragraph(knee_sentence(knee), "answer") for knee in knees)
+    yield from (markup.paragraph(sentence, "answer") for sentence in knee_answers(knees))
+    if len(knees) > MOST_KNEES:
+        yield markup.folded("Each knee", markup.bullets(map(knee_sentence, knees)))
     said = f"{scenario.name} on {scenario.device.name}: {done} of {len(ended)} points are done"
     yield markup.paragraph(f"{said}, from seed {scenario.run.seed} on", "setting")
     yield from (markup.paragraph(line, "alarm") for line in reasons(ended) if "FAILED" in line)
@@ -103,7 +106,7 @@ def _parts(ended: Sequence[Ended], knees: Sequence[Knee]) -> Iterator[str]:
         )
         yield markup.section("Every combination", _table(combinations))
     yield markup.section("What Linux refuses", markup.bullets(_refused(ended)))
-    yield markup.section("Assumptions", markup.bullets(_assumptions(combinations)))
+    yield markup.section("Configuration", *_configuration(ended), assumptions(_assumptions(combinations)))
     yield footer(blkcrypto.__version__)
 
 
@@ -231,6 +234,15 @@ def _row(one: _Combination) -> list[Cell | str]:
 def _label(value: str) -> Cell:
     """Numbers sort as numbers."""
     return Cell(value, float(value)) if value.isdecimal() else Cell(value)
+
+
+def _configuration(ended: Sequence[Ended]) -> Iterator[str]:
+    """What all points have in common."""
+    points = [one.point for one in ended if one.point.scenario is not None]
+    scenarios = [point.scenario for point in points if point.scenario is not None]
+    varied = list(points[0].labels)
+    yield from configuration(scenarios[0], varied=varied)
+    yield from device_figures((one.device for one in scenarios), varied=varied)
 
 
 def _refused(ended: Sequence[Ended]) -> Iterator[str]:

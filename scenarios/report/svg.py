@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import Final
 
 from scenarios.report.axes import Axis
@@ -17,6 +18,8 @@ _HEIGHT: Final = 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 14, 10, 44
 _ROW: Final = 38
 _BAR: Final = 15
+_LETTER: Final = 8.5  # its width, on phones
+_ROW_LETTERS: Final = 52  # both words of a row, in the larger letters of phones
 _MAP: Final = 260
 _STRIP: Final = 16
 _SHADES: Final = 8
@@ -108,13 +111,14 @@ def bar_chart(title: str, axis: Axis, bars: Sequence[Bar]) -> str:
         body += _row_words(bar.label, bar.words, top)
         at = 0.0
         for part in bar.parts:
-            begin, end = (_x(axis, value, left=_RIGHT) for value in (at, at + part.value))
+            begin, end = (_inside(axis, value) for value in (at, at + part.value))
             at += part.value
             body.append(
                 f'<rect x="{begin:.1f}" y="{top + 16}" width="{end - begin:.1f}" height="{_BAR}" '
                 f'style="fill:{part.colour}"><title>{escape(f"{part.name}: {part.words}")}</title></rect>'
             )
-        if bar.halfwidth:
+        body += _outside(axis, at, top + 16 + _BAR / 2)
+        if bar.halfwidth and axis.place(at) <= 1:
             body.append(_whisker(axis, at, bar.halfwidth, top + 16 + _BAR / 2))
     return _svg(title, height, body)
 
@@ -130,8 +134,9 @@ def interval_chart(title: str, axis: Axis, rows: Sequence[Interval]) -> str:
         middle = top + 16 + _BAR / 2
         body += _row_words(row.label, row.words, top)
         body.append(_whisker(axis, row.value, row.halfwidth, middle))
-        at = _x(axis, row.value, left=_RIGHT)
+        at = _inside(axis, row.value)
         body.append(f'<circle class="mark" cx="{at:.1f}" cy="{middle}" r="4"/>')
+        body += _outside(axis, row.value, middle)
     return _svg(title, height, body)
 
 
@@ -226,6 +231,19 @@ def _x(axis: Axis, value: float, left: float = _LEFT) -> float:
     return left + axis.place(value) * (_WIDTH - left - _RIGHT)
 
 
+def _inside(axis: Axis, value: float) -> float:
+    """A place along a bar; at the end of the axis for what lies behind it."""
+    return _RIGHT + min(max(axis.place(value), 0.0), 1.0) * (_WIDTH - 2 * _RIGHT)
+
+
+def _outside(axis: Axis, value: float, y: float) -> Iterator[str]:
+    """A mark at the end of an axis that ``value`` lies behind."""
+    if 0 <= axis.place(value) <= 1:
+        return
+    at, way = _inside(axis, value), 1 if axis.place(value) > 1 else -1
+    yield f'<path class="beyond" d="M{at + 3 * way:.1f} {y - 6:.1f}l{8 * way} 6l{-8 * way} 6z"/>'
+
+
 def _y(axis: Axis, value: float) -> float:
     return _HEIGHT - _BOTTOM - axis.place(value) * (_HEIGHT - _BOTTOM - _TOP)
 
@@ -233,15 +251,28 @@ def _y(axis: Axis, value: float) -> float:
 def _x_axis(axis: Axis, height: float, left: float = _LEFT) -> Iterator[str]:
     bottom = height - _BOTTOM
     last = len(axis.ticks) - 1
+    apart = 1 + _too_near(axis, left)
     for number, (value, words) in enumerate(axis.ticks):
         at = _x(axis, value, left)
         # Words at the ends would leave the figure.
         anchor = "start" if at < left + 12 and left < _LEFT else "end" if number == last else "middle"
         yield f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{bottom}"/>'
-        yield f'<text x="{at:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{escape(words)}</text>'
+        if number % apart == 0:
+            yield f'<text x="{at:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{escape(words)}</text>'
     middle = (left + _WIDTH - _RIGHT) / 2
     title = escape(axis.title)
     yield f'<text class="axis" x="{middle:.1f}" y="{height - 8}" text-anchor="middle">{title}</text>'
+
+
+def _too_near(axis: Axis, left: float) -> bool:
+    """Whether words of neighbouring ticks would touch; those at the end are inside of their tick."""
+    places = [_x(axis, value, left) for value, _ in axis.ticks]
+    widths = [_LETTER * len(words) for _, words in axis.ticks]
+    half = [*(width / 2 for width in widths[:-1]), widths[-1]]
+    return any(
+        behind - before < half[number] + half[number + 1] + _LETTER
+        for number, (before, behind) in enumerate(pairwise(places))
+    )
 
 
 def _y_axis(axis: Axis) -> Iterator[str]:
@@ -257,14 +288,17 @@ def _y_axis(axis: Axis) -> Iterator[str]:
 
 
 def _row_words(label: str, words: str, top: float) -> tuple[str, str]:
+    room = _ROW_LETTERS - len(words)
+    short = label if len(label) <= room else f"{label[: room - 1].rstrip()}…"
+    whole = "" if short == label else f"<title>{escape(label)}</title>"
     return (
-        f'<text x="{_RIGHT}" y="{top + 11}">{escape(label)}</text>',
+        f'<text x="{_RIGHT}" y="{top + 11}">{escape(short)}{whole}</text>',
         f'<text x="{_WIDTH - _RIGHT}" y="{top + 11}" text-anchor="end">{escape(words)}</text>',
     )
 
 
 def _whisker(axis: Axis, value: float, halfwidth: float, y: float) -> str:
-    low, high = (_x(axis, end, left=_RIGHT) for end in (value - halfwidth, value + halfwidth))
+    low, high = (_inside(axis, end) for end in (value - halfwidth, value + halfwidth))
     ends = "".join(f"M{at:.1f} {y - 5}v10" for at in (low, high))
     return f'<path class="whisker" d="M{low:.1f} {y}H{high:.1f}{ends}"/>'
 

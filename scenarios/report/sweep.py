@@ -22,6 +22,8 @@ from scenarios.sweeps.store import METRICS, metrics
 from scenarios.sweeps.sweep import Ended
 
 _MOST_ROWS: Final = 200
+# Up to so many knees have a sentence each at the top of a page.
+MOST_KNEES: Final = 2
 
 
 def results_json(ended: Sequence[Ended], knees: Sequence[Knee], merged: Sequence[Merged] = ()) -> str:
@@ -130,6 +132,23 @@ def print_sweep(
         _print_merged(console, merged)
         for reason in reasons(ended):
             console.print(Text(reason))
+
+
+def knee_answers(knees: Sequence[Knee]) -> Iterator[str]:
+    """The answer in a sentence: few knees each, more of them together by what they are about."""
+    if len(knees) <= MOST_KNEES:
+        yield from map(knee_sentence, knees)
+        return
+    for metric in dict.fromkeys(knee.metric for knee in knees):
+        ours = [knee for knee in knees if knee.metric == metric]
+        least, most = min(knee.keyslots for knee in ours), max(knee.keyslots for knee in ours)
+        keys = ", ".join(key.rpartition(".")[2] for key in ours[0].labels)
+        count = f"{least}" if least == most else f"{least} to {most}"
+        depends = "whatever" if least == most else "depending on"
+        yield (
+            f"To lose at most {ours[0].loss:.0%} in {metric}, {count} of {max(knee.most for knee in ours)} "
+            f"keyslots are needed, {depends} {keys}."
+        )
 
 
 def knee_sentence(knee: Knee) -> str:
