@@ -22,11 +22,13 @@ from hwmodel.request import RECORD_WIDTH
 from scenarios.campaign import Campaign, run_campaign
 from scenarios.cli import main
 from scenarios.compare import Point, run_grid
+from scenarios.curves.curve import Curve, curve
 from scenarios.load import load_scenario
 from scenarios.report import axes
 from scenarios.report.compare import answers
 from scenarios.report.html import run_page
 from scenarios.report.html_compare import compare_page
+from scenarios.report.html_curve import curve_page
 from scenarios.report.html_faults import faults_page
 from scenarios.report.html_sweep import sweep_page
 from scenarios.results.latencies import LatencyProfile
@@ -90,6 +92,8 @@ def both_pages(contention: tuple[str, RunResult], points: list[Point], swept: li
         "run": contention[0],
         "few programs": few,
         "compare": compare_page(points),
+        "curve": curve_page(*curved()),
+        "sampled curve": curve_page([sampled()], [SLOTS]),
         "many runs": compare_page(run_grid("every-device", sets=["ios=100", "warmup=0"])),
         "faults": faults_page(run_campaign(8, 1, on="local:1")),
         "sweep": sweep_page(swept, knees(measured(swept), 0.05)),
@@ -99,7 +103,31 @@ def both_pages(contention: tuple[str, RunResult], points: list[Point], swept: li
     }
 
 
-KINDS = ["faults", "run", "few programs", "compare", "many runs", "sweep", "sweep as bars"]
+KINDS = [
+    "faults",
+    "run",
+    "few programs",
+    "compare",
+    "many runs",
+    "curve",
+    "sampled curve",
+    "sweep",
+    "sweep as bars",
+]
+
+
+SLOTS = load_scenario("keyslot-contention", sets=SMALL)
+
+
+def curved() -> tuple[list[Curve], list[Scenario]]:
+    other = load_scenario("keyslot-contention", sets=[*SMALL, "design=fscrypt-iv-ino-lblk-64"])
+    return [curve(one, max_keyslots=24) for one in (SLOTS, other)], [SLOTS, other]
+
+
+def sampled() -> Curve:
+    # A real sample needs more rows than are quick.
+    whole = curve(SLOTS, max_keyslots=24, optimal=False)
+    return replace(whole, sampled_share=0.1, distinct_keys=None, halfwidth95=(0.02,) * 24)
 
 
 class Outline(HTMLParser):
@@ -215,6 +243,15 @@ def test_a_sweep_shows_means_over_seeds_with_intervals_and_its_knees(swept: list
     assert f"± {format_duration(12.706 * abs(first - second) / 2)}" in page
     for knee in found:
         assert f"{knee.keyslots} of {knee.most} keyslots cost at most 5% in {knee.metric}" in page
+
+
+def test_the_page_of_a_curve_has_every_number_of_keyslots_and_the_optimum() -> None:
+    curves, scenarios = curved()
+    texts = set(outline(curve_page(curves, scenarios)).texts)
+    for one in curves:
+        assert one.optimal_hits is not None
+        wanted = {f"{one.accesses - hits:,}" for hits in (*one.hits, *one.optimal_hits)}
+        assert wanted - texts == set()
 
 
 def test_a_refused_and_a_failed_point_are_told(swept: list[Ended]) -> None:

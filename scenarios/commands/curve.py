@@ -42,6 +42,7 @@ def _complete_designs(_ctx: click.Context, _param: click.Parameter, incomplete: 
 @click.option("--no-optimal", is_flag=True, help="Leave out what the best choice of victims would reach.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
 @click.option("--json", "json_file", metavar="FILE|-", help="Write the curves as JSON.")
+@click.option("--html", "html_file", metavar="FILE|-", help="Write a page with figures.")
 @click.option("--plot", "plot_file", metavar="FILE|-", help="Draw the curves as SVG.")
 @click.option("--quiet", "-q", is_flag=True, help="No table and no progress.")
 def curve_command(
@@ -53,6 +54,7 @@ def curve_command(
     no_optimal: bool,
     sets: tuple[str, ...],
     json_file: str | None,
+    html_file: str | None,
     plot_file: str | None,
     quiet: bool,
 ) -> None:
@@ -63,11 +65,12 @@ def curve_command(
     from scenarios.curves.curve import curve_scenario
     from scenarios.report.console import new_console
     from scenarios.report.curve import curve_json, plot_curves, print_curves
-    from scenarios.report.files import STDOUT, write_text
+    from scenarios.report.files import STDOUT, check_targets, write_text
     from scenarios.report.progress import new_progress
 
     if trace_or_scenario == STDOUT and len(designs) > 1:
         raise BadInput("standard input is read once: name one design, or a file", where="--design")
+    check_targets(json_file, html_file, plot_file)
     chosen = [curve_scenario(trace_or_scenario, design=name, sets=sets) for name in designs or (None,)]
     with new_progress(quiet=quiet) as bar:
         task = bar.add_task("rows", total=None)
@@ -77,9 +80,13 @@ def curve_command(
         ]
     if json_file is not None:
         write_text(json_file, curve_json(curves))
+    if html_file is not None:
+        from scenarios.report.html_curve import curve_page
+
+        write_text(html_file, curve_page(curves, chosen))
     if plot_file is not None:
         plot_curves(curves, plot_file)
-    if not quiet and STDOUT not in (json_file, plot_file):
+    if not quiet and STDOUT not in (json_file, html_file, plot_file):
         print_curves(new_console(), curves)
 
 

@@ -60,12 +60,13 @@ def print_curves(console: Console, curves: Sequence[Curve]) -> None:
             if number:
                 console.print()
             console.print(Text(f"{curve.design} on {curve.source}", style="bold"))
-            for sentence in _answer(curve):
+            for sentence in curve_answer(curve):
                 console.print(Text(sentence))
             _print_table(console, curve)
 
 
-def _answer(curve: Curve) -> Iterator[str]:
+def curve_answer(curve: Curve) -> Iterator[str]:
+    """What a curve says, in a few sentences."""
     keys = "" if curve.distinct_keys is None else f" and use {_many(curve.distinct_keys, 'key')}"
     sample = "" if curve.sampled_share == 1 else f", a sample of {_percent(curve.sampled_share)}"
     yield f"{curve.accesses:,} bios are encrypted{keys}{sample}."

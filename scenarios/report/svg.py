@@ -282,8 +282,8 @@ def _y_axis(axis: Axis) -> Iterator[str]:
         yield f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{escape(words)}</text>'
     middle = (_TOP + _HEIGHT - _BOTTOM) / 2
     yield (
-        f'<text class="axis" x="12" y="{middle:.1f}" text-anchor="middle" '
-        f'transform="rotate(-90 12 {middle:.1f})">{escape(axis.title)}</text>'
+        f'<text class="axis" x="15" y="{middle:.1f}" text-anchor="middle" '
+        f'transform="rotate(-90 15 {middle:.1f})">{escape(axis.title)}</text>'
     )
 
 
