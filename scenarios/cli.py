@@ -48,6 +48,8 @@ PLOTTED = (
     "stages", "latency", "throughput", "cpu", "programs", "disk", "memory", "own-ios", "written",
 )  # fmt: skip
 DONE, CHECK_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
+# Newer clicks raise it for a group without a command, older ones print the help themselves.
+_NO_ARGUMENTS: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
 _TOO_MANY = re.compile(r"(Got unexpected extra arguments?) \(.*\)")
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -130,6 +132,9 @@ def main(args: Sequence[str] | None = None) -> int:
         with terminated_by_signals():
             status = cli.main(args=args, prog_name="blkcrypto", standalone_mode=False)
             flush_output()
+    except _NO_ARGUMENTS as error:
+        click.echo(error.format_message(), err=True)  # the help of a group that was given no command
+        return BAD_REQUEST
     except click.NoSuchOption as error:
         return _failed(" ".join(error.format_message().split()) + _options_hint(error.ctx))
     except click.UsageError as error:
@@ -154,7 +159,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _without_words(message: str) -> str:
     """``message`` without the words that were too many: one of them may be a key, and errors get logged."""
-    return _TOO_MANY.sub(r"\1", message)
+    return _TOO_MANY.sub(r"\1", message).replace("a valid integer range", "a whole number")
 
 
 def _usage_hint(error: click.UsageError) -> str:
@@ -211,9 +216,20 @@ def _complete_formats(_ctx: click.Context, _param: click.Parameter, incomplete: 
     return [name for name in FORMATS if name.startswith(incomplete)]
 
 
+def _complete_keys(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    from scenarios.files.overrides import written_keys
+
+    return [f"{name}=" for name in written_keys() if name.startswith(incomplete)]
+
+
 _scenario_argument = click.argument("scenario", shell_complete=_complete("shipped_scenarios"))
 _set_option = click.option(
-    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario, e.g. keyslots=8."
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=_complete_keys,
+    help="Change a key of the scenario, e.g. keyslots=8.",
 )
 _seed_option = click.option("--seed", type=click.IntRange(min=0), help="Seed of every random stream.")
 
@@ -345,7 +361,13 @@ def replay_command(
 
 @cli.command("compare")
 @_scenario_argument
-@click.option("--vary", multiple=True, metavar="KEY=V1,V2,...", help="What to vary; several make a grid.")
+@click.option(
+    "--vary",
+    multiple=True,
+    metavar="KEY=V1,V2,...",
+    shell_complete=_complete_keys,
+    help="What to vary; several make a grid.",
+)
 @click.option("--plot", metavar="FILE", help="Draw a figure of every run as SVG: where the time goes.")
 @click.option("--plot-of", type=click.Choice(PLOTTED), default="stages", help="What to draw instead.")
 @_set_option

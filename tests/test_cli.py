@@ -301,6 +301,18 @@ def test_help_does_not_load_what_it_does_not_need() -> None:
     assert not heavy & set(done.stdout.replace("'", " ").replace(",", " ").split())
 
 
+@pytest.mark.parametrize("group", [[], ["key"], ["image"]])
+def test_a_group_without_a_command_shows_its_help_line_by_line(blkcrypto: Run, group: list[str]) -> None:
+    status, out, err = blkcrypto(*group)
+    assert (status, out) == (2, "")
+    assert err == blkcrypto(*group, "--help")[1]
+
+
+@pytest.mark.parametrize("group", [[], ["key"], ["image"]])
+def test_no_command_s_summary_is_cut_short(blkcrypto: Run, group: list[str]) -> None:
+    assert "..." not in blkcrypto(*group, "--help")[1].partition("Commands:")[2]
+
+
 def test_shell_completion_knows_the_shipped_scenarios() -> None:
     environment = {
         **os.environ,
@@ -337,6 +349,8 @@ def test_an_error_of_ours_in_the_middle_of_a_run_ends_with_2(
         ("blkcrypto replay t --device ufs31-ice-r", {"ufs31-ice-raw"}),
         ("blkcrypto replay t --design dm-def", {"dm-default-key"}),
         ("blkcrypto run x --timeline-b", {"--timeline-bios"}),
+        ("blkcrypto run x --set keysl", {"keyslots="}),
+        ("blkcrypto compare x --vary device.media.u", {"device.media.units="}),
     ],
 )
 def test_names_complete_in_a_shell(words: str, offered: set[str]) -> None:

@@ -16,7 +16,7 @@ def _complete_devices(_ctx: click.Context, _param: click.Parameter, incomplete: 
     return [name for name in shipped_devices() if name.startswith(incomplete)]
 
 
-@click.command("calibrate")
+@click.command("calibrate", short_help="Fit a device to the completion times of a trace.")
 @click.argument("trace")
 @click.option("--out", metavar="DEVICE.toml", required=True, help="The device file to write; - for stdout.")
 @click.option(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from scenarios.traces.batch import TraceBatch
 
 
-@click.command("convert")
+@click.command("convert", short_help="Write a trace as Parquet, which is quicker to read.")
 @click.argument("trace")
 @click.argument("out", metavar="OUT.parquet|FOLDER")
 @click.option("--format", "format_", metavar="F", help="Format of the trace; detected when left out.")

@@ -19,7 +19,7 @@ def _complete_designs(_ctx: click.Context, _param: click.Parameter, incomplete: 
     return [name for name in DESIGNS if name.startswith(incomplete)]
 
 
-@click.command("curve")
+@click.command("curve", short_help="How often a keyslot is programmed, for each number of them.")
 @click.argument("trace_or_scenario", metavar="TRACE|SCENARIO")
 @click.option(
     "--design",

@@ -11,7 +11,7 @@ DONE, CHECK_FAILED = 0, 1
 _SEEDS_SHOWN = 10
 
 
-@click.command("faults")
+@click.command("faults", short_help="Break the machine at random, and check that nothing is lost.")
 @click.option(
     "--runs", type=click.IntRange(min=1), default=2000, show_default=True, metavar="N", help="Runs to make."
 )

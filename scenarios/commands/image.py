@@ -32,7 +32,7 @@ class _ImageOptions(TypedDict):
     no_checksums: bool
 
 
-@click.group("image")
+@click.group("image", short_help="Encrypted files of a real ext4 image.")
 def image() -> None:
     """List, read, verify and overwrite encrypted files in a real ext4 image.
 
@@ -73,7 +73,7 @@ def _image_options(command: _Command) -> _Command:
     return command
 
 
-@image.command("ls")
+@image.command("ls", short_help="List a directory.")
 @click.argument("image_file", metavar="IMAGE", type=click.Path(path_type=Path))
 @click.argument("path", default="/")
 @click.option("--long", "-l", "as_long", is_flag=True, help="Mode, inode, size, policy and key of each.")
@@ -120,7 +120,7 @@ def cat_command(
         sys.stdout.buffer.flush()
 
 
-@image.command("verify")
+@image.command("verify", short_help="Check that everything decrypts.")
 @click.argument("image_file", metavar="IMAGE", type=click.Path(path_type=Path))
 @click.argument("path", default="/")
 @click.option(
@@ -153,7 +153,7 @@ def verify_command(
     return _DONE if report.passed else _CHECK_FAILED
 
 
-@image.command("write")
+@image.command("write", short_help="Overwrite a file's data in place.")
 @click.argument("image_file", metavar="IMAGE", type=click.Path(path_type=Path))
 @click.argument("path")
 @click.argument("file")

@@ -64,7 +64,7 @@ def key() -> None:
     """
 
 
-@key.command()
+@key.command(short_help="Make a key that software never sees.")
 @_state_option
 @_new_unit_options
 @_out_option
@@ -78,7 +78,7 @@ def generate(state_file: Path, device: str | None, kdf: str | None, out: Path | 
     _put(out, blob)
 
 
-@key.command("import")
+@key.command("import", short_help="Wrap a raw key.")
 @click.argument("raw", metavar="RAW")
 @_state_option
 @_new_unit_options
@@ -94,7 +94,7 @@ def import_(raw: str, state_file: Path, device: str | None, kdf: str | None, out
     _put(out, blob)
 
 
-@key.command()
+@key.command(short_help="Make a long-term blob usable until the next boot.")
 @click.argument("blob", metavar="LONG_TERM_BLOB")
 @_state_option
 @_out_option
@@ -107,7 +107,7 @@ def prepare(blob: str, state_file: Path, out: Path | None) -> None:
     _put(out, prepare_key(profile, KeyArgument(key=data)))
 
 
-@key.command()
+@key.command(short_help="Derive the software secret of an ephemeral blob.")
 @click.argument("blob", metavar="EPHEMERAL_BLOB")
 @_state_option
 @_out_option
@@ -124,7 +124,7 @@ def derive(blob: str, state_file: Path, out: Path | None, inline_key: bool) -> N
     _put(out, unit.inline_key(data) if inline_key else profile.derive_sw_secret(data))
 
 
-@key.command()
+@key.command(short_help="Say whether a blob is intact, and whose it is.")
 @click.argument("blob", metavar="[BLOB]", required=False)
 @_state_option
 def inspect(blob: str | None, state_file: Path) -> None:
@@ -142,7 +142,7 @@ def inspect(blob: str | None, state_file: Path) -> None:
     click.echo(f"{kind} key, {len(data)} bytes, intact")
 
 
-@key.command()
+@key.command(short_help="Begin a new boot: ephemeral blobs are worthless.")
 @_state_option
 def reboot(state_file: Path) -> None:
     """Begin a new boot: every ephemeral blob is worthless from here on."""
@@ -152,7 +152,7 @@ def reboot(state_file: Path) -> None:
     file.save(unit)
 
 
-@key.command("factory-reset")
+@key.command("factory-reset", short_help="Make a new device: every blob is worthless.")
 @_state_option
 def factory_reset(state_file: Path) -> None:
     """Make a new device of it: every blob is worthless from here on."""

@@ -18,7 +18,7 @@ def _size(_ctx: click.Context, param: click.Parameter, value: str | None) -> int
         raise click.BadParameter(str(error), param=param) from None
 
 
-@click.command("serve")
+@click.command("serve", short_help="Offer the emulated encrypted device to real clients.")
 @click.argument("scenario", required=False)
 @click.option(
     "--image",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DONE, CHECK_FAILED, POINTS_FAILED = 0, 1, 3
 
 
-@click.command("sweep")
+@click.command("sweep", short_help="Run every combination of what is varied, on all CPUs.")
 @click.argument("scenario")
 @click.option("--vary", multiple=True, metavar="KEY=V1,V2,...", help="What to vary; several make a grid.")
 @click.option(

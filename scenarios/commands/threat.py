@@ -3,7 +3,7 @@
 import click
 
 
-@click.command("threat")
+@click.command("threat", short_help="Tell which secrets were ever in host memory.")
 @click.argument("scenario")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
 @click.option("--json", "json_file", metavar="FILE|-", help="Write the reports as JSON.")

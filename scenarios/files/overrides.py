@@ -53,6 +53,13 @@ def sets_document(sets: Iterable[str]) -> Document:
     return document
 
 
+def written_keys() -> list[str]:
+    """Keys as users write them: shortcuts, fields without their sections, figures of the device."""
+    fields = (field for struct in _SECTIONS.values() for field in struct.__struct_fields__)
+    short = (name.removesuffix("_bytes").removesuffix("_ns") for name in fields)
+    return sorted({*SHORTCUTS, *short, "device", *_device_figures().values()})
+
+
 def put(table: Table, key: str, value: object) -> None:
     """Store ``value`` under the dotted ``key``; what is in its way and no table is replaced."""
     *parents, last = key.split(".")
