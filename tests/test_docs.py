@@ -43,7 +43,7 @@ REASONS = {
 }  # machines, rights, programs and data that a test has not
 COMMAND = re.compile(r"^(?:\$ )?(?:\S*/)?blkcrypto [a-z]", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-# Columns as libCacheSim's block traces have them: what README.md's column map is for.
+# Columns as libCacheSim's block traces have them: what the column map of a page is for.
 TABLE = "time,op,size,lbn\n" + "".join(f"{n},{'28' if n % 3 else '2A'},4096,{8 * n}\n" for n in range(50))
 # Three volumes, as Alibaba's traces have them: device, operation, offset, length, time in us.
 FLEET = "".join(f"{n % 3},{'WR'[n % 2]},{n * n % 20 << 26},4096,{1000 * n}\n" for n in range(300))
@@ -158,8 +158,8 @@ def test_every_example_runs_and_prints_what_the_page_says(
             assert as_printed(block.text, printed), f"{where} shows something else than\n{printed}"
         elif block.words and block.words[0].startswith("file="):
             (reader / block.words[0].removeprefix("file=")).write_text(block.text + "\n")
-    for drawn in reader.glob("*.svg"):
-        shown = page.parent / drawn.name
+    for drawn in reader.rglob("*.svg"):
+        shown = page.parent / drawn.relative_to(reader)
         if shown.exists():
             assert words_in(shown) == words_in(drawn), f"{name(page)} shows an old {drawn.name}"
 
@@ -181,6 +181,11 @@ def test_every_block_of_commands_runs_or_says_why_not(page: Path) -> None:
             assert block.words[:1] == ["elsewhere"], f"{where}: write `sh run` or `sh elsewhere REASON`"
             assert set(block.words[1:2]) <= REASONS, f"{where}: why not here?"
             assert len(block.words) > 1, f"{where}: why not here?"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_no_command_hides_in_an_indented_block(page: Path) -> None:
+    assert not re.search(r"\n\n    blkcrypto ", page.read_text(encoding="utf-8")), "write `sh run`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
