@@ -139,8 +139,10 @@ def replay_scenario(trace: str, *, sets: Sequence[str] = (), **options: Unpack[R
     given.setdefault("pace", "asap" if "queue_depth" in given else "recorded")
     if given["pace"] == "asap":
         given.setdefault("queue_depth", DEFAULT_QUEUE_DEPTH)
+    what = trace if trace.startswith("builtin:") else Path(trace).name
+    what = "standard input" if trace == "-" else what
     document = Document(
-        "replay", {"name": "replay", "question": f"What does {trace} cost when it is encrypted?"}
+        "replay", {"name": "replay", "question": f"What does {what} cost when it is encrypted?"}
     )
     put(document.data, "workload.trace", trace)
     begin_and_end = given.pop("time_range", None)

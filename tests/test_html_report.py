@@ -87,7 +87,8 @@ def measured(ended: Sequence[Ended]) -> list[Measured]:
 
 @pytest.fixture(scope="module")
 def both_pages(contention: tuple[str, RunResult], points: list[Point], swept: list[Ended]) -> dict[str, str]:
-    few, _ = page_of(load_scenario("lock-convoy", sets=["ios=1500"]))
+    long_word = "question=What does a-volume-whose-name-is-longer-than-any-phone-is-wide.csv.zst cost?"
+    few, _ = page_of(load_scenario("lock-convoy", sets=["ios=1500", long_word]))
     return {
         "run": contention[0],
         "few programs": few,

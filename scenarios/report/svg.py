@@ -18,7 +18,8 @@ _HEIGHT: Final = 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 14, 10, 44
 _ROW: Final = 38
 _BAR: Final = 15
-_LETTER: Final = 8.5  # its width, on phones
+_LETTER: Final = 9.0  # at most so wide, on phones
+_NARROW: Final = ".,: "
 _ROW_LETTERS: Final = 52  # both words of a row, in the larger letters of phones
 _MAP: Final = 260
 _STRIP: Final = 16
@@ -267,10 +268,10 @@ def _x_axis(axis: Axis, height: float, left: float = _LEFT) -> Iterator[str]:
 def _too_near(axis: Axis, left: float) -> bool:
     """Whether words of neighbouring ticks would touch; those at the end are inside of their tick."""
     places = [_x(axis, value, left) for value, _ in axis.ticks]
-    widths = [_LETTER * len(words) for _, words in axis.ticks]
+    widths = [sum(_LETTER / (1 + (letter in _NARROW)) for letter in words) for _, words in axis.ticks]
     half = [*(width / 2 for width in widths[:-1]), widths[-1]]
     return any(
-        behind - before < half[number] + half[number + 1] + _LETTER
+        behind - before < half[number] + half[number + 1] + _LETTER / 4
         for number, (before, behind) in enumerate(pairwise(places))
     )
 

@@ -26,7 +26,3 @@ for (const table of document.querySelectorAll("table.sorts")) {
     });
   }
 }
-// Paper cannot unfold what is folded.
-addEventListener("beforeprint", () => {
-  for (const one of document.querySelectorAll("details")) one.open = true;
-});
