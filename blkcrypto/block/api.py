@@ -35,7 +35,7 @@ class FallbackNotBuilt(BlkCryptoError):
 
 def natively_supported(bdev: "BlockDevice", config: CryptoConfig, era: KernelProfile = NEWEST) -> bool:
     """``blk_crypto_config_supported_natively()``: whether the device's hardware takes ``config``."""
-    profile = bdev.profile
+    profile = bdev.disk.profile
     return profile is not None and profile.capabilities.supports(config, era)
 
 

@@ -175,7 +175,8 @@ class Bio:
 
     def set_ctx(self, task: Task, pool: Mempool, key: BlkCryptoKey, dun: int) -> Steps[None]:
         """``bio_crypt_set_ctx()``: wait for a context and attach it.  Nothing is checked."""
-        yield from pool.alloc(task)
+        if not pool.try_alloc(task):
+            yield from pool.alloc(task)
         self.crypt_ctx, self.ctx_pool = BioCryptCtx(key, dun, task.name), pool
 
     def free_ctx(self) -> None:

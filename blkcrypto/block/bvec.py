@@ -87,6 +87,11 @@ def bvecs(vecs: Sequence[BioVec], at: BvecIter) -> Iterator[BioVec]:
 
 def segments(vecs: Sequence[BioVec], at: BvecIter, page_bytes: int = PAGE_BYTES) -> Iterator[BioVec]:
     """The same memory cut at page boundaries: ``bio_for_each_segment()``."""
+    if len(vecs) == 1 and not at.done and at.size == vecs[0].length:  # most bios
+        vec = vecs[0]
+        if vec.address % page_bytes + vec.length <= page_bytes:
+            yield vec
+            return
     for vec in bvecs(vecs, at):
         offset = 0
         while offset < vec.length:

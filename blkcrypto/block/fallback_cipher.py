@@ -20,7 +20,8 @@ from blkcrypto.crypto.cipher import DataUnitCipher
 
 def misaligned(parts: Sequence[BioVec], data_unit_size: int) -> bool:
     """Whether a segment begins or ends inside a data unit."""
-    return any((part.address | part.length) & (data_unit_size - 1) for part in parts)
+    mask = data_unit_size - 1
+    return any((part.address | part.length) & mask for part in parts)
 
 
 def crypt(
@@ -41,13 +42,13 @@ def crypt(
     payload = [part.data for part in parts if part.data is not None]
     if len(payload) != len(parts):
         return BlkStatus.OK, None
-    buffer = np.concatenate(payload)
-    units = buffer.reshape(-1, key.crypto_cfg.data_unit_size)
+    source = payload[0] if len(payload) == 1 else np.concatenate(payload)
+    units = source.reshape(-1, key.crypto_cfg.data_unit_size)
     try:
-        (cipher.encrypt_run if encrypt else cipher.decrypt_run)(dun, units, out=units)
+        done = (cipher.encrypt_run if encrypt else cipher.decrypt_run)(dun, units)
     except BlkCryptoError:
         return BlkStatus.IOERR, None
-    return BlkStatus.OK, buffer
+    return BlkStatus.OK, done.reshape(-1)
 
 
 def fallback_chunks(

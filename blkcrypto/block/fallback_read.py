@@ -23,7 +23,7 @@ from blkcrypto.block.mempool import Mempool
 from blkcrypto.block.waiting import RunLoop, Steps, Task, WorkQueue
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Kept:
     """``struct bio_fallback_crypt_ctx``."""
 
@@ -52,7 +52,8 @@ class ReadPath:
 
     def hook(self, task: Task, bio: Bio, engine: FallbackEngine) -> Steps[None]:
         """Take the context off ``bio`` and be told when the device has read it."""
-        yield from self.contexts.alloc(task)
+        if not self.contexts.try_alloc(task):
+            yield from self.contexts.alloc(task)
         assert bio.crypt_ctx is not None
         kept = _Kept(engine, bio.crypt_ctx.copy(), bio.it, bio.end_io, bio.private, task.name)
         bio.private = None
@@ -69,7 +70,8 @@ class ReadPath:
 
     def _decrypt(self, bio: Bio, kept: _Kept) -> Steps[None]:
         profile = kept.engine.profile
-        grant = yield from profile.get_keyslot(kept.ctx.key)
+        key = kept.ctx.key
+        grant = profile.hit(key) or (yield from profile.get_keyslot(key))
         status = grant.status
         if status is BlkStatus.OK:
             status = self._decrypt_in(bio, kept, grant.slot)

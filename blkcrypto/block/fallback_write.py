@@ -58,7 +58,8 @@ class WritePath:
         """``blk_crypto_fallback_encrypt_bio()`` of 7.0: consumes ``bio``, which completes in any case."""
         ctx = bio.crypt_ctx
         assert ctx is not None
-        grant = yield from engine.profile.get_keyslot(ctx.key)
+        profile = engine.profile
+        grant = profile.hit(ctx.key) or (yield from profile.get_keyslot(ctx.key))
         if grant.status is not BlkStatus.OK:
             bio.complete(grant.status)
             return
@@ -77,8 +78,10 @@ class WritePath:
         self, task: Task, source: Bio, parts: Sequence[BioVec], ctx: BioCryptCtx, cipher: DataUnitCipher
     ) -> Steps[Bio | None]:
         """The next ciphertext bio, and ``source`` moved past it; None when that failed ``source``."""
-        yield from self.bios.alloc(task)
-        yield from self.pages.alloc_bulk(task, len(parts))
+        if not self.bios.try_alloc(task):
+            yield from self.bios.alloc(task)
+        if len(parts) > 1 or not self.pages.try_alloc(task):
+            yield from self.pages.alloc_bulk(task, len(parts))
 
         def done(twin: Bio) -> None:
             self.pages.free(task.name, len(parts))
@@ -86,7 +89,7 @@ class WritePath:
             source.complete(twin.status)
 
         twin = self._bounce(source, parts, done)
-        size = sum(part.length for part in parts)
+        size = twin.nbytes
         if misaligned(parts, ctx.key.crypto_cfg.data_unit_size):
             status, ciphertext = BlkStatus.INVAL, None
         else:

@@ -3,7 +3,7 @@
 Source: ``struct queue_limits``, include/linux/blkdev.h and block/blk-settings.c.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from blkcrypto.base.errors import BadInput
@@ -37,6 +37,8 @@ class QueueLimits:
         write_cache: the device has a volatile cache, so flushes mean something.
         fua: forced unit access is native; without it a flush follows the write.
         page_bytes: page size of the kernel.
+        max_fast_segment_size: bytes that are one segment whatever their address, when they do not cross a
+            page; follows from the others.
     """
 
     logical_block_size: int = 512
@@ -57,6 +59,7 @@ class QueueLimits:
     write_cache: bool = False
     fua: bool = False
     page_bytes: int = PAGE_BYTES
+    max_fast_segment_size: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("logical_block_size", "physical_block_size", "page_bytes"):
@@ -71,11 +74,8 @@ class QueueLimits:
             )
         if self.max_segments < 1:
             raise BadInput("a request takes at least one segment", where="max_segments")
-
-    @property
-    def max_fast_segment_size(self) -> int:
-        """Bytes that are one segment whatever their address, when they do not cross a page."""
-        return min(self.page_bytes, self.max_segment_size, self.seg_boundary_mask + 1)
+        fast = min(self.page_bytes, self.max_segment_size, self.seg_boundary_mask + 1)
+        object.__setattr__(self, "max_fast_segment_size", fast)
 
     def max_op_sectors(self, op: ReqOp) -> int:
         """Largest request of one operation."""

@@ -55,14 +55,19 @@ class Mempool:
         """Elements out, from memory and reserve together."""
         return self.taken.total()
 
+    def try_alloc(self, task: Task) -> bool:
+        """Take one element if there is one: most callers need not wait, and waiting costs a generator."""
+        if not self._ordinary(1):
+            if not self.curr_nr:
+                return False
+            self.curr_nr -= 1
+        self.taken[task.name] += 1
+        return True
+
     def alloc(self, task: Task) -> Steps[None]:
         """Take one element, waiting if there is none."""
-        while not self._ordinary(1):
-            if self.curr_nr:
-                self.curr_nr -= 1
-                break
+        while not self.try_alloc(task):
             yield self.freed
-        self.taken[task.name] += 1
 
     def alloc_bulk(self, task: Task, count: int) -> Steps[None]:
         """Take ``count`` elements, the part that ordinary memory lacks all at once from the reserve."""
@@ -80,5 +85,7 @@ class Mempool:
         """Give back ``count`` elements that ``owner`` took, and wake who waits for one."""
         self.taken[owner] -= count
         assert self.taken[owner] >= 0, f"{owner} freed more {self.name} than it took"
-        self.curr_nr = min(self.min_nr, self.curr_nr + count)
-        self.freed.wake_all()
+        if self.curr_nr != self.min_nr:
+            self.curr_nr = min(self.min_nr, self.curr_nr + count)
+        if self.freed.sleepers:
+            self.freed.wake_all()

@@ -92,6 +92,7 @@ class CryptoProfile:
         self.ops = ops
         self.era = era
         self.table: KeyslotTable[BlkCryptoKey] | None = KeyslotTable(num_slots) if num_slots else None
+        self._hits = [SlotGrant(BlkStatus.OK, slot) for slot in range(num_slots)]
         self._power: RuntimePower = power or AlwaysOn()
         self._warn = warn
         self._locked = False
@@ -124,6 +125,14 @@ class CryptoProfile:
             if resume:
                 self._power.put()
 
+    def hit(self, key: BlkCryptoKey) -> SlotGrant | None:
+        """Take a slot that holds ``key`` already: the lookup that needs no power and never waits."""
+        table = self.table
+        if table is None:
+            return _NO_SLOT_NEEDED
+        slot = table.get(key)
+        return self._hits[slot] if slot >= 0 else None
+
     def get_keyslot(self, key: BlkCryptoKey) -> Steps[SlotGrant]:
         """Take a slot that holds ``key``, programming one if none does; waits for an idle one."""
         table = self.table
@@ -139,7 +148,7 @@ class CryptoProfile:
                         return self._program(table, key, victim)
             if slot < 0:
                 yield self.slot_idled
-        return SlotGrant(BlkStatus.OK, slot)
+        return self._hits[slot]
 
     def _program(self, table: KeyslotTable[BlkCryptoKey], key: BlkCryptoKey, victim: int) -> SlotGrant:
         assert isinstance(self.ops, ProgramOps), f"{self.name} has slots but cannot program them"

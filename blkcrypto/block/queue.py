@@ -123,10 +123,13 @@ class RequestQueue:
         if (bio.sector << SECTOR_SHIFT) % block or bio.nbytes % block:
             bio.complete(BlkStatus.IOERR)
             return
-        cut = yield from self._split(task, bio)
-        if cut is None:
+        try:
+            sectors, segments = split_point(bio, self.limits)
+        except BlkCryptoError as error:
+            bio.complete(errno_to_blk_status(error.errno))
             return
-        bio, segments = cut
+        if sectors:
+            bio = yield from self._split(task, bio, sectors)
         if bio.flags & ReqFlags.INTEGRITY and bio.crypt_ctx is not None:
             self.kernel.warn_once(f"{self.name}: integrity and a crypt context do not go together")
             bio.flags = ReqFlags(bio.flags & ~ReqFlags.INTEGRITY)
@@ -136,14 +139,8 @@ class RequestQueue:
         if rq is not None:
             self._hand_on(task, rq, bio)
 
-    def _split(self, task: Task, bio: Bio) -> Steps[tuple[Bio, int] | None]:
-        try:
-            sectors, segments = split_point(bio, self.limits)
-        except BlkCryptoError as error:
-            bio.complete(errno_to_blk_status(error.errno))
-            return None
-        if not sectors:
-            return bio, segments
+    def _split(self, task: Task, bio: Bio, sectors: int) -> Steps[Bio]:
+        """The first ``sectors`` of ``bio``; the rest is submitted anew."""
         pool = self._split_bios
         yield from pool.alloc(task)
         front = yield from bio.split(task, sectors)
@@ -152,7 +149,7 @@ class RequestQueue:
         self.counts.splits += 1
         self.kernel.trace(Tracepoint.SPLIT, self.name, front, bio.sector)
         yield from submit_bio_noacct(self.kernel, task, bio)
-        return front, segments
+        return front
 
     def _merge(self, task: Task, bio: Bio, segments: int) -> bool:
         where = Merge.NONE
@@ -182,10 +179,12 @@ class RequestQueue:
             rq.sched_tag = tag
         self.kernel.trace(Tracepoint.GETRQ, self.name, bio)
         if bio.crypt_ctx is not None:
-            yield from self.kernel.rq_ctx_pool.alloc(task)
+            pool, profile = self.kernel.rq_ctx_pool, self.profile
+            if not pool.try_alloc(task):
+                yield from pool.alloc(task)
             rq.crypt_ctx = bio.crypt_ctx.copy(task.name)
-            if self.profile is not None:
-                grant = yield from self.profile.get_keyslot(rq.crypt_ctx.key)
+            if profile is not None:
+                grant = profile.hit(rq.crypt_ctx.key) or (yield from profile.get_keyslot(rq.crypt_ctx.key))
                 if grant.status is not BlkStatus.OK:
                     self._free(rq)
                     bio.complete(grant.status)

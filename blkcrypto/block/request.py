@@ -124,11 +124,12 @@ class Request:
         """The first ``nbytes`` are done: complete the bios they cover and move on, context included."""
         self.sector += nbytes >> SECTOR_SHIFT
         self.nbytes -= nbytes
-        if self.crypt_ctx is not None:
+        if self.nbytes and self.crypt_ctx is not None:
             self.crypt_ctx.advance(nbytes)
-        while self.bios and nbytes >= self.bios[0].nbytes:
-            bio = self.bios.popleft()
-            nbytes -= bio.nbytes
+        bios = self.bios
+        while bios and nbytes >= bios[0].it.size:
+            bio = bios.popleft()
+            nbytes -= bio.it.size
             bio.complete(status)
         if nbytes:
             self.bios[0].fail(status)

@@ -85,31 +85,26 @@ def submit_bio_noacct(kernel: Kernel, task: Task, bio: Bio) -> Steps[None]:
 
 def _submit_all(kernel: Kernel, task: Task, bio: Bio) -> Steps[None]:
     """Submit ``bio`` and all that its submission submits: ``__submit_bio_noacct()``."""
+    inside = kernel.era.fallback is FallbackPlace.INSIDE
     later: deque[Bio] = deque((bio,))
+    fresh = task.bio_list = deque()
     try:
         while later:
             bio = later.popleft()
             disk = bio.bdev.disk
-            fresh: deque[Bio] = deque()
-            task.bio_list = fresh
-            yield from _submit_one(kernel, task, bio)
-            if not fresh:
-                continue
-            # Bios for devices below first, so that a stacked device cannot starve what it waits for.
-            lower = [new for new in fresh if new.bdev.disk is not disk]
-            same = [new for new in fresh if new.bdev.disk is disk]
-            later.extendleft(reversed(lower + same))
+            prepared: Bio | None = bio
+            if inside and bio.crypt_ctx is not None:
+                prepared = yield from _prepare_inside(kernel, task, bio)
+            if prepared is not None:
+                yield from prepared.bdev.disk.driver.submit_bio(task, prepared)
+            if fresh:
+                # Bios for devices below first, so that a stacked device cannot starve what it waits for.
+                lower = [new for new in fresh if new.bdev.disk is not disk]
+                same = [new for new in fresh if new.bdev.disk is disk]
+                later.extendleft(reversed(lower + same))
+                fresh.clear()
     finally:
         task.bio_list = None
-
-
-def _submit_one(kernel: Kernel, task: Task, bio: Bio) -> Steps[None]:
-    if bio.crypt_ctx is not None and kernel.era.fallback is FallbackPlace.INSIDE:
-        replaced = yield from _prepare_inside(kernel, task, bio)
-        if replaced is None:
-            return
-        bio = replaced
-    yield from bio.bdev.disk.driver.submit_bio(task, bio)
 
 
 def _prepare_inside(kernel: Kernel, task: Task, bio: Bio) -> Steps[Bio | None]:
