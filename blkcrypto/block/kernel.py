@@ -58,7 +58,8 @@ class Kernel:
             else Mempool("crypt contexts of requests", rq_ctx_reserve, memory)
         )
         self.fallback: Fallback | None = None
-        self.tracer = tracer
+        self.traced = tracer is not no_trace
+        self._tracer = tracer
         self.log: list[str] = []
 
     def warn(self, text: str) -> None:
@@ -71,7 +72,8 @@ class Kernel:
             self.log.append(text)
 
     def trace(self, point: Tracepoint, device: str, io: "Bio | Request", arg: int | None = None) -> None:
-        """Report an event about a bio or request; ``arg`` is its sectors when not given."""
-        if self.tracer is no_trace:
-            return  # every bio passes here five times
-        self.tracer(BlockEvent(point, device, io.op, io.sector, io.sectors if arg is None else arg))
+        """Report an event about a bio or request; ``arg`` is its sectors when not given.
+
+        Every bio comes by five times: who reports asks ``traced`` first.
+        """
+        self._tracer(BlockEvent(point, device, io.op, io.sector, io.sectors if arg is None else arg))

@@ -147,7 +147,8 @@ class RequestQueue:
         front.flags |= ReqFlags.NOMERGE  # it was cut because nothing more fits
         front.chain(bio, then=lambda: pool.free(task.name))
         self.counts.splits += 1
-        self.kernel.trace(Tracepoint.SPLIT, self.name, front, bio.sector)
+        if self.kernel.traced:
+            self.kernel.trace(Tracepoint.SPLIT, self.name, front, bio.sector)
         yield from submit_bio_noacct(self.kernel, task, bio)
         return front
 
@@ -161,7 +162,8 @@ class RequestQueue:
             return False
         self.counts.back_merges += where is Merge.BACK
         self.counts.front_merges += where is Merge.FRONT
-        self.kernel.trace(_MERGED[where], self.name, bio)
+        if self.kernel.traced:
+            self.kernel.trace(_MERGED[where], self.name, bio)
         return True
 
     def _make_request(self, task: Task, bio: Bio, segments: int) -> Steps[Request | None]:
@@ -177,7 +179,8 @@ class RequestQueue:
             rq.tag = tag
         else:
             rq.sched_tag = tag
-        self.kernel.trace(Tracepoint.GETRQ, self.name, bio)
+        if self.kernel.traced:
+            self.kernel.trace(Tracepoint.GETRQ, self.name, bio)
         if bio.crypt_ctx is not None:
             pool, profile = self.kernel.rq_ctx_pool, self.profile
             if not pool.try_alloc(task):
@@ -223,7 +226,8 @@ class RequestQueue:
             self.run()
 
     def _insert(self, rq: Request) -> None:
-        self.kernel.trace(Tracepoint.RQ_INSERT, self.name, rq)
+        if self.kernel.traced:
+            self.kernel.trace(Tracepoint.RQ_INSERT, self.name, rq)
         rq.state = RequestState.QUEUED
         self.scheduler.insert(rq)
 
@@ -259,7 +263,8 @@ class RequestQueue:
         rq.started = True
         rq.state = RequestState.IN_FLIGHT
         self.in_flight.add(rq)
-        self.kernel.trace(Tracepoint.RQ_ISSUE, self.name, rq)
+        if self.kernel.traced:
+            self.kernel.trace(Tracepoint.RQ_ISSUE, self.name, rq)
         status = self._sink.queue_rq(rq)
         if status in _BUSY:
             self.requeue(rq, put_back=False)
@@ -276,7 +281,8 @@ class RequestQueue:
             self.tags.put(rq.tag)
             rq.tag = NO_TAG
         self.counts.requeues += 1
-        self.kernel.trace(Tracepoint.RQ_REQUEUE, self.name, rq)
+        if self.kernel.traced:
+            self.kernel.trace(Tracepoint.RQ_REQUEUE, self.name, rq)
         if put_back:
             self._dispatch.append(rq)
 
@@ -304,7 +310,8 @@ class RequestQueue:
             unit = 512 if rq.crypt_ctx is None else max(512, rq.crypt_ctx.key.crypto_cfg.data_unit_size)
             if nbytes > rq.nbytes or (nbytes < rq.nbytes and (nbytes % unit or not nbytes)):
                 raise ValueError(f"{nbytes} of {rq.nbytes} bytes are no whole data units of {unit} bytes")
-        self.kernel.trace(Tracepoint.RQ_COMPLETE, self.name, rq, nbytes >> SECTOR_SHIFT)
+        if self.kernel.traced:
+            self.kernel.trace(Tracepoint.RQ_COMPLETE, self.name, rq, nbytes >> SECTOR_SHIFT)
         last = nbytes == rq.nbytes
         if last:
             rq.state = RequestState.COMPLETE
@@ -351,7 +358,8 @@ class RequestQueue:
     def _drop_merged(self, rq: Request) -> None:
         """``rq`` was merged into another request: its slot goes first, at once."""
         self.counts.request_merges += 1
-        self.kernel.trace(Tracepoint.RQ_MERGE, self.name, rq)
+        if self.kernel.traced:
+            self.kernel.trace(Tracepoint.RQ_MERGE, self.name, rq)
         self._free(rq)
 
     def _free(self, rq: Request) -> None:

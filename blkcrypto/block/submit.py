@@ -75,7 +75,8 @@ def submit_bio_noacct(kernel: Kernel, task: Task, bio: Bio) -> Steps[None]:
         return
     if not bio.traced:
         bio.traced = True
-        kernel.trace(Tracepoint.BIO_QUEUE, bio.bdev.disk.name, bio)
+        if kernel.traced:
+            kernel.trace(Tracepoint.BIO_QUEUE, bio.bdev.disk.name, bio)
     waiting = task.bio_list
     if waiting is not None:
         waiting.append(bio)

@@ -11,7 +11,7 @@ import ctypes
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -166,53 +166,59 @@ class ImageDriver:
         if not batch:
             return
         groups = _by_cipher(batch)
-        ordered = [rq for _, group in groups for rq in group]
-        write = ordered[0].op is ReqOp.WRITE
-        if write:
+        ordered = [rq for group in groups for rq in group]
+        if ordered[0].op is ReqOp.WRITE:
             data = np.concatenate([part for rq in ordered for part in _memory(rq)])
             self._crypt(groups, data, encrypt=True)
+            outcome = self._moved(self._image.write, ordered, data)
         else:
-            data = np.empty(sum(rq.nbytes for rq in ordered), dtype=np.uint8)
-        move = self._image.write if write else self._image.read
-        places = _places(ordered, data)
-        outcome = [self._moved(move, rq, place) for rq, place in zip(ordered, places, strict=True)]
-        if not write:
+            data = np.empty(sum([rq.nbytes for rq in ordered]), dtype=np.uint8)
+            outcome = self._moved(self._image.read, ordered, data)
             self._crypt(groups, data, encrypt=False)
             _scatter(ordered, data)
         for rq, status in zip(ordered, outcome, strict=True):
             rq.queue.complete(rq, status)
 
     @staticmethod
-    def _moved(move: Callable[[int, U8], None], rq: Request, place: U8) -> BlkStatus:
-        try:
-            move(rq.sector << SECTOR_SHIFT, place)
-        except OSError as error:
-            return errno_to_blk_status(error.errno or errno.EIO)
-        return BlkStatus.OK
+    def _moved(move: Callable[[int, U8], None], ordered: list[Request], data: U8) -> list[BlkStatus]:
+        at, outcome = 0, []
+        for rq in ordered:
+            end, status = at + rq.nbytes, BlkStatus.OK
+            try:
+                move(rq.sector << SECTOR_SHIFT, data[at:end])
+            except OSError as error:
+                status = errno_to_blk_status(error.errno or errno.EIO)
+            outcome.append(status)
+            at = end
+        return outcome
 
-    def _crypt(self, groups: list[tuple[int, list[Request]]], data: U8, *, encrypt: bool) -> None:
-        at = 0
-        for _, group in groups:
-            nbytes = sum(rq.nbytes for rq in group)
-            if group[0].crypt_ctx is not None:
-                units = data[at : at + nbytes].reshape(-1, self._unit_bytes)
-                cipher = self._cipher_of(group[0])
+    def _crypt(self, groups: list[list[Request]], data: U8, *, encrypt: bool) -> None:
+        at, unit_bytes = 0, self._unit_bytes
+        for group in groups:
+            first = group[0]
+            end = at + sum([rq.nbytes for rq in group])
+            ctx = first.crypt_ctx
+            if ctx is not None:
+                units = data[at:end].reshape(-1, unit_bytes)
+                cipher = self._cipher_of(first)
                 (cipher.encrypt if encrypt else cipher.decrypt)(self._ivs(group), units, units)
-            at += nbytes
+            at = end
 
     def _ivs(self, group: list[Request]) -> U8:
         parts = []
         for rq in group:
             assert rq.crypt_ctx is not None
             dun, count = rq.crypt_ctx.dun, rq.nbytes // self._unit_bytes
-            if count <= _FEW_UNITS:
+            if count == 1:
+                parts.append(dun.to_bytes(_IV_BYTES, "little"))
+            elif count <= _FEW_UNITS:
                 parts += [(dun + unit).to_bytes(_IV_BYTES, "little") for unit in range(count)]
             else:
                 parts.append(duns_to_ivs(dun, count, iv_bytes=_IV_BYTES).tobytes())
         return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(-1, _IV_BYTES)
 
 
-def _by_cipher(batch: list[Request]) -> list[tuple[int, list[Request]]]:
+def _by_cipher(batch: list[Request]) -> list[list[Request]]:
     """Requests that one cipher serves, together: of one keyslot, or of one key where there are no slots."""
     groups: dict[int, list[Request]] = {}
     for rq in batch:
@@ -221,25 +227,19 @@ def _by_cipher(batch: list[Request]) -> list[tuple[int, list[Request]]]:
         else:
             which = rq.keyslot if rq.keyslot >= 0 else id(rq.crypt_ctx.key)
         groups.setdefault(which, []).append(rq)
-    return list(groups.items())
+    return list(groups.values())
 
 
-def _places(ordered: list[Request], data: U8) -> Iterator[U8]:
-    at = 0
-    for rq in ordered:
-        yield data[at : at + rq.nbytes]
-        at += rq.nbytes
-
-
-def _memory(rq: Request) -> Iterator[U8]:
+def _memory(rq: Request) -> list[U8]:
     """What ``rq`` moves, in order."""
+    parts = []
     for bio in rq.bios:
-        first = bio.vecs[0]
         # Most bios are one vector, whole.
-        whole = len(bio.vecs) == 1 and first.length == bio.it.size
+        whole = len(bio.vecs) == 1 and bio.vecs[0].length == bio.it.size
         for vec in bio.vecs if whole else bio.bvecs():
             assert vec.data is not None
-            yield vec.data
+            parts.append(vec.data)
+    return parts
 
 
 def _scatter(ordered: list[Request], data: U8) -> None:

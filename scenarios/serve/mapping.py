@@ -10,7 +10,7 @@ Rules:
   data units alone has no room for it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -60,7 +60,7 @@ class Piece(NamedTuple):
 class Pieces(Protocol):
     """Cuts transfers where the next data unit has another key or no following DUN."""
 
-    def pieces(self, op: ReqOp, offset: int, nbytes: int) -> Iterator[Piece]:
+    def pieces(self, op: ReqOp, offset: int, nbytes: int) -> Iterable[Piece]:
         """The pieces of a read or write of whole data units, in order."""
 
 
@@ -170,22 +170,26 @@ class ByAddress:
         self._extents: dict[int, tuple[BlkCryptoKey | None, int]] = {}
         self._wraps_at = 0 if extents is None else extents.wraps_at
 
-    def pieces(self, op: ReqOp, offset: int, nbytes: int) -> Iterator[Piece]:
+    def pieces(self, op: ReqOp, offset: int, nbytes: int) -> list[Piece]:
         """See ``Pieces``."""
         del op
+        found = []
         while nbytes > 0:
             extent, within = divmod(offset, self._extent_bytes)
-            found = self._extents.get(extent)
-            key, dun = self._look_up(extent) if found is None else found
-            size = min(nbytes, self._extent_bytes - within)
+            known = self._extents.get(extent)
+            key, dun = self._look_up(extent) if known is None else known
+            size = self._extent_bytes - within
             if key is not None:
                 dun += within // self._unit_bytes
                 if self._wraps_at:
                     dun %= self._wraps_at
                     size = min(size, (self._wraps_at - dun) * self._unit_bytes)
-            yield Piece(offset, size, key, dun)
+            if nbytes < size:
+                size = nbytes
+            found.append(Piece(offset, size, key, dun))
             offset += size
             nbytes -= size
+        return found
 
     def _look_up(self, extent: int) -> tuple[BlkCryptoKey | None, int]:
         size = self._extent_bytes
