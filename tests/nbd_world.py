@@ -9,7 +9,7 @@ from pathlib import Path
 from scenarios.load import replay_scenario
 from scenarios.schema import Scenario
 from scenarios.serve.capture import Capture
-from scenarios.serve.device import EncryptedDevice
+from scenarios.serve.devices import open_device
 from scenarios.serve.export import ExportedDevice
 from scenarios.serve.server import Server, listen
 from tests.oracle.nbd_client import NbdClient
@@ -39,7 +39,7 @@ def a_scenario(
 def served(
     scenario: Scenario, image: Path, size: int | None = IMAGE_BYTES, capture: Path | None = None
 ) -> Iterator[World]:
-    device = EncryptedDevice(scenario, image, size)
+    device = open_device(scenario, image, size)
     recording = None if capture is None else Capture(capture, device.size)
     exported = ExportedDevice(device)
     listening, _ = listen("127.0.0.1:0")

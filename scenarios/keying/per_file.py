@@ -51,6 +51,15 @@ class FilesSeen:
         return found
 
 
+def file_keys(scenario: Scenario, keywrap: KeyWrapUnit | None) -> FileKeys:
+    """Keys of files under the policy that the scenario's design has, or that goes with its type of keys."""
+    wrapped = scenario.keys.type == "hw-wrapped"
+    policy = "fscrypt-iv-ino-lblk-64" if wrapped else "fscrypt-per-file"
+    if scenario.keys.design in PLAIN:
+        policy = scenario.keys.design
+    return FileKeys(replace(scenario.keys, design=policy), seed=scenario.run.seed, keywrap=keywrap)
+
+
 class FscryptKeyer:
     """v2 policies, whoever encrypts: what ``FileKeys`` gives, and what opening a file costs.
 
@@ -67,11 +76,7 @@ class FscryptKeyer:
         *,
         own_cipher: bool,
     ) -> None:
-        wrapped = scenario.keys.type == "hw-wrapped"
-        policy = "fscrypt-iv-ino-lblk-64" if wrapped else "fscrypt-per-file"
-        if scenario.keys.design in PLAIN:
-            policy = scenario.keys.design
-        self.keys = FileKeys(replace(scenario.keys, design=policy), seed=scenario.run.seed, keywrap=keywrap)
+        self.keys = file_keys(scenario, keywrap)
         self.objects = self.keys.objects
         self.key_ops = self.keys.key_ops
         self.tally = SetupTally()

@@ -77,6 +77,12 @@ class Engine:
             found = self._slotless[key] = self.cipher(key)
         return found
 
+    def forget(self, key: BlkCryptoKey) -> None:
+        """Wipe the kept cipher of ``key``, if there is one."""
+        found = self._slotless.pop(key, None)
+        if found is not None:
+            found.wipe()
+
     def profile(self, device: Device) -> CryptoProfile | None:
         """The crypto profile of ``device`` with this engine in it; None when the device has none."""
         slots = device.keyslots

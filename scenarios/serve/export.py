@@ -24,7 +24,8 @@ import numpy.typing as npt
 from blkcrypto.base.status import BlkStatus
 from blkcrypto.block.op import ReqOp
 from scenarios.serve import protocol
-from scenarios.serve.device import EncryptedDevice, Transfer
+from scenarios.serve.devices import ServedDevice
+from scenarios.serve.disk import Transfer
 from scenarios.serve.known import Known
 from scenarios.serve.protocol import Command, CommandFlags, Error, Request, TransmissionFlags
 
@@ -138,7 +139,7 @@ class ExportedDevice:
         verify: compare what clients read with what they wrote.
     """
 
-    def __init__(self, device: EncryptedDevice, *, verify: bool = True) -> None:
+    def __init__(self, device: ServedDevice, *, verify: bool = True) -> None:
         self.device = device
         self.counts = ServeCounts()
         self.known = Known(device.unit_bytes) if verify else None
@@ -172,7 +173,7 @@ class ExportedDevice:
             return Error.EINVAL
         if request.command == Command.READ and request.length > MAX_PAYLOAD_BYTES:
             return Error.EINVAL
-        if job.keeps_block_size and (request.offset | request.length) % self.device.unit_bytes:
+        if job.keeps_block_size and (request.offset | request.length) % self.device.block_bytes:
             return Error.EINVAL
         return Error.OK
 
@@ -181,7 +182,8 @@ class ExportedDevice:
         request = job.request
         if request.command == Command.FLUSH:
             return Transfer(ReqOp.FLUSH)
-        if (request.offset | request.length) % self.device.unit_bytes:
+        unit = self.device.unit_bytes
+        if request.offset % unit or request.length % unit:
             return None
         fua = bool(request.flags & _FUA)
         if request.command == Command.WRITE:

@@ -10,6 +10,7 @@ A flush is ``fdatasync(2)``: bytes and what is needed to find them are on the me
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,20 @@ class ImageFile:
         done = os.pwrite(self._fd, data.data, offset)
         while done < len(data):
             done += os.pwrite(self._fd, data[done:].data, offset + done)
+
+    def read_bytes(self, offset: int, nbytes: int) -> bytes:
+        """``nbytes`` from ``offset`` on; OSError when that fails."""
+        data = np.empty(nbytes, dtype=np.uint8)
+        self.read(offset, data)
+        return data.tobytes()
+
+    def write_bytes(self, offset: int, data: bytes) -> None:
+        """Write all of ``data``; OSError when that fails."""
+        self.write(offset, np.frombuffer(data, dtype=np.uint8))
+
+    def map(self) -> mmap.mmap:
+        """All of it as memory, to be looked at; what is written shows there."""
+        return mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ)
 
     def discard(self, offset: int, nbytes: int) -> None:
         """Give the room back, so that zeroes are read; OSError when the filesystem cannot."""

@@ -1,29 +1,22 @@
-"""Where an address lies: which key encrypts it, and with which DUN, by the scenario's layout and key design.
+"""Where an address lies: which key encrypts it, with which DUN, and where on the medium, by the key design.
 
 Rules:
 
 - Where key and DUN follow from the address, DUNs follow one another inside an extent of the layout; each
   extent is looked up once, and after that an address costs a dictionary and an addition.
-- Where every write makes extents with keys of their own, each transfer asks the design, which is slow.  The
-  extents live with the server: what the next one reads of the same image is noise.
-- Designs that store something beside data units (tags, inodes with data in them) are refused: an image of
-  data units alone has no room for it.
+- Where every write makes extents with keys of their own (``extents-*``, ``key-setup-*``), ``extents`` says
+  where they lie, and has a log of them on the medium.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from blkcrypto.base.errors import BadInput
 from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.op import ReqOp
-from blkcrypto.fs.authenticated.designs import DESIGNS as AUTHENTICATED
-from blkcrypto.fs.extents.designs import DESIGNS as EXTENTS
-from blkcrypto.fs.inline_data.designs import DESIGNS as INLINE_DATA
-from blkcrypto.fs.keysetup_io.designs import DESIGNS as KEY_SETUP
 from hwmodel.dataplane import UnitCipher
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.designs import PLAIN
@@ -33,28 +26,28 @@ from scenarios.keying.keyer import Keyer
 from scenarios.keying.wiring import wire
 from scenarios.placement.layout import Layout
 from scenarios.schema import Scenario
+from scenarios.serve.extents import UNIT_BYTES, Extent, ExtentKeysOf, ExtentMap, Geometry, Run
 from scenarios.traces.batch import NO_FILE, TraceBatch
 
-BESIDE_DATA: Final = frozenset(row.name for row in (*AUTHENTICATED, *INLINE_DATA))
-IN_MEMORY: Final = frozenset(row.name for row in (*EXTENTS, *KEY_SETUP))
-# IVs that are no DUNs: encrypted before the block layer, whatever the engine.
-_OWN_IVS: Final = frozenset(("extents-iv-from-fs",))
+HOLE: Final = -1
 
 
 class Piece(NamedTuple):
     """Part of a transfer that one bio may carry.
 
     Attributes:
-        offset: device byte address.
+        offset: byte address, as clients count.
         nbytes: whole data units.
         key: None without encryption.
         dun: of the first data unit; 0 without encryption.
+        place: byte address on the medium; ``HOLE`` for zeroes that lie nowhere.
     """
 
     offset: int
     nbytes: int
     key: BlkCryptoKey | None
     dun: int
+    place: int
 
 
 class Pieces(Protocol):
@@ -66,37 +59,26 @@ class Pieces(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Keying:
-    """A design, as far as serving it needs.
+    """A design whose keys and DUNs follow from the address, as far as serving it needs.
 
     Attributes:
         pieces: keys and DUNs.
         cipher_of: the design's own cipher of a key; None for AES-256-XTS with IV = DUN.
-        own_ivs: only ``cipher_of`` knows the IVs, so nobody below can encrypt.
     """
 
     pieces: Pieces
     cipher_of: Callable[[BlkCryptoKey], UnitCipher] | None = None
-    own_ivs: bool = False
 
 
 def keying(scenario: Scenario, layout: Layout, keywrap: KeyWrapUnit | None) -> Keying:
-    """The design of a settled ``scenario``.
-
-    Raises:
-        BadInput: it keeps something beside its data units.
-    """
+    """The design of a settled ``scenario``."""
     design, seed = scenario.keys.design, scenario.run.seed
-    if design in BESIDE_DATA:
-        what = f"{design} stores more than data units, and an image of those alone has no room for it"
-        raise BadInput(f"{what}: choose another design", where="keys.design")
     if design in PLAIN:
         keys = None if design == "none" else FileKeys(scenario.keys, seed=seed, keywrap=keywrap)
         unit = scenario.keys.data_unit_size
         return Keying(ByAddress(scenario, None if keys is None else _Plain(layout, keys, unit)))
     keyer = wire(scenario, layout.file_map.file_bytes, keywrap).keyer
-    asked = _Asked(scenario, layout, keyer)
-    pieces = asked if design in IN_MEMORY else ByAddress(scenario, asked)
-    return Keying(pieces, keyer.cipher_of, design in _OWN_IVS)
+    return Keying(ByAddress(scenario, _Asked(scenario, layout, keyer)), keyer.cipher_of)
 
 
 class _Extents(Protocol):
@@ -125,7 +107,7 @@ class _Plain:
 
 
 class _Asked:
-    """A design that is asked about each transfer."""
+    """Other designs: asked once for each extent of the layout."""
 
     wraps_at = 0
 
@@ -134,10 +116,10 @@ class _Asked:
         self._layout = layout
         self._keyer = keyer
 
-    def pieces(self, op: ReqOp, offset: int, nbytes: int) -> Iterator[Piece]:
+    def extent(self, offset: int, nbytes: int) -> tuple[BlkCryptoKey | None, int]:
         one = TraceBatch(
             time_ns=np.zeros(1, np.int64),
-            op=np.array([op], np.uint8),
+            op=np.array([ReqOp.READ], np.uint8),
             sector=np.array([offset >> SECTOR_SHIFT]),
             nbytes=np.array([nbytes]),
             stream=np.zeros(1, np.int32),
@@ -145,14 +127,8 @@ class _Asked:
         )
         placed = self._layout.place(one, self._unit)
         bios = self._keyer.keyed(Bios.of(placed, placed.time_ns))
-        columns = (bios.sector.tolist(), bios.nbytes.tolist(), bios.key.tolist(), bios.dun.tolist())
-        for sector, size, number, dun in zip(*columns, strict=True):
-            key = self._keyer.objects[number] if number >= 0 else None
-            yield Piece(sector << SECTOR_SHIFT, size, key, dun)
-
-    def extent(self, offset: int, nbytes: int) -> tuple[BlkCryptoKey | None, int]:
-        first = next(self.pieces(ReqOp.READ, offset, nbytes))
-        return first.key, first.dun
+        number = int(bios.key[0])
+        return self._keyer.objects[number] if number >= 0 else None, int(bios.dun[0])
 
 
 class ByAddress:
@@ -186,7 +162,7 @@ class ByAddress:
                     size = min(size, (self._wraps_at - dun) * self._unit_bytes)
             if nbytes < size:
                 size = nbytes
-            found.append(Piece(offset, size, key, dun))
+            found.append(Piece(offset, size, key, dun, offset))
             offset += size
             nbytes -= size
         return found
@@ -196,3 +172,68 @@ class ByAddress:
         found = (None, 0) if self._lookup is None else self._lookup.extent(extent * size, size)
         self._extents[extent] = found
         return found
+
+
+class InExtents:
+    """Extents with keys of their own.
+
+    Args:
+        extents: which holds what.
+        keys: of extents.
+        geometry: of the image.
+        longest: bytes of the longest extent; they end where the layout's do, so that none has two files.
+    """
+
+    def __init__(self, extents: ExtentMap, keys: ExtentKeysOf, geometry: Geometry, longest: int) -> None:
+        self._map = extents
+        self._keys = keys
+        self._data_at = geometry.data_at
+        self._longest = longest
+        self._bio_bytes = keys.row.bio_blocks * UNIT_BYTES or longest
+        self._fresh: dict[int, list[Extent]] = {}
+
+    def pieces(self, op: ReqOp, offset: int, nbytes: int) -> Iterable[Piece]:
+        """See ``Pieces``: a write goes to new extents, which count once ``settle`` is told it went well."""
+        fresh = self._fresh.setdefault(offset, []) if op is ReqOp.WRITE else []
+        end = offset + nbytes
+        while offset < end:
+            size = min(end - offset, self._longest - offset % self._longest)
+            unit, count = offset // UNIT_BYTES, size // UNIT_BYTES
+            if op is ReqOp.WRITE:
+                made = self._map.allocate(unit, count, self._keys.new)
+                fresh += made
+                runs: Iterable[Run] = (Run(each.unit, each.count, each.place, each) for each in made)
+            else:
+                runs = self._map.runs(unit, count)
+            for run in runs:
+                yield from self._bios(run)
+            offset += size
+
+    def _bios(self, run: Run) -> Iterable[Piece]:
+        for at in range(0, run.units * UNIT_BYTES, self._bio_bytes):
+            offset, size = run.unit * UNIT_BYTES + at, min(self._bio_bytes, run.units * UNIT_BYTES - at)
+            if run.extent is None:
+                yield Piece(offset, size, None, 0, HOLE)
+                continue
+            key, dun = self._keys.key_and_dun(run.extent, run.unit - run.extent.unit + at // UNIT_BYTES)
+            yield Piece(offset, size, key, dun, self._data_at + run.place * UNIT_BYTES + at)
+
+    def settle(self, done: Sequence[tuple[int, bool]]) -> list[tuple[int, bytes]]:
+        """Writes ended, each from an offset and well or not: what to write to the log, in order."""
+        good: list[Extent] = []
+        for offset, well in done:
+            for extent in self._fresh.pop(offset, ()):
+                if well:
+                    good.append(extent)
+                else:
+                    self._map.abandon(extent)
+        return self._map.insert(good) if good else []
+
+    def punch(self, offset: int, nbytes: int) -> list[tuple[int, bytes]]:
+        """A hole: what to write to the log, in order."""
+        return self._map.punch(offset // UNIT_BYTES, nbytes // UNIT_BYTES)
+
+    def dead_keys(self) -> list[BlkCryptoKey]:
+        """Keys of extents that hold nothing any more since the last call."""
+        dropped = (self._keys.drop(extent) for extent in self._map.take_gone())
+        return [key for key in dropped if key is not None]

@@ -76,8 +76,8 @@ class Server:
             description=b"emulated encrypted device",
             size=device.size,
             flags=FLAGS,
-            minimum_block=device.unit_bytes,
-            preferred_block=max(device.unit_bytes, 4096),
+            minimum_block=device.block_bytes,
+            preferred_block=max(device.block_bytes, 4096),
             maximum_block=MAX_PAYLOAD_BYTES,
         )
         self._listening = listening

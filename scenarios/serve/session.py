@@ -10,7 +10,7 @@ from scenarios.load import load_scenario, replay_scenario
 from scenarios.report.files import STDOUT
 from scenarios.schema import Scenario
 from scenarios.serve.capture import Capture
-from scenarios.serve.device import EncryptedDevice
+from scenarios.serve.devices import open_device
 from scenarios.serve.export import ExportedDevice
 from scenarios.serve.server import Server, listen, stopped_by_signals
 from scenarios.serve.summary import Summary, replay_hint, summarize
@@ -78,7 +78,7 @@ def session(
     """
     is_new = not image.exists()
     with ExitStack() as stack:
-        device = EncryptedDevice(scenario, image, size)
+        device = open_device(scenario, image, size)
         stack.callback(device.close)
         recording = stack.enter_context(Capture(capture, device.size)) if capture is not None else None
         try:

@@ -5,7 +5,7 @@ import shlex
 from dataclasses import asdict, dataclass
 
 from scenarios.schema import Scenario
-from scenarios.serve.device import EncryptedDevice
+from scenarios.serve.devices import ServedDevice
 from scenarios.serve.export import ExportedDevice
 from scenarios.serve.server import Server
 
@@ -92,7 +92,7 @@ def _block_layer(exported: ExportedDevice) -> str:
     return f"{queue.requests:,} requests, {queue.splits:,} splits, {merges:,} merges; batches of {each:.1f}"
 
 
-def replay_hint(scenario: Scenario, device: EncryptedDevice, trace: str, sets: tuple[str, ...]) -> str:
+def replay_hint(scenario: Scenario, device: ServedDevice, trace: str, sets: tuple[str, ...]) -> str:
     """The command that says what the captured requests cost on the emulated device."""
     keys = scenario.keys
     words = ["blkcrypto", "replay", trace, "--device", scenario.device.name, "--design", keys.design]

@@ -20,7 +20,7 @@ import enum
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from blkcrypto.fs.authenticated.medium import BLOCK_BYTES, Medium
+from blkcrypto.fs.authenticated.medium import BLOCK_BYTES, BlockMedium, Medium
 from blkcrypto.fs.authenticated.seal import AuthenticationFailed, Sealer
 
 _CRC_DEGREE: Final = 32
@@ -30,7 +30,7 @@ _CRC_POLYNOMIAL: Final = 0x104C11DB7
 class SealedStore(Protocol):
     """A placement, as the attacks need it."""
 
-    medium: Medium
+    medium: BlockMedium
     sealer: Sealer
     seals: int
     seal_blocks: int

@@ -27,7 +27,7 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from blkcrypto.fs.authenticated.medium import BLOCK_BYTES, Medium
+from blkcrypto.fs.authenticated.medium import BLOCK_BYTES, BlockMedium
 from blkcrypto.fs.authenticated.seal import Sealer
 
 _DESCRIPTOR = struct.Struct("<8sII32s")
@@ -39,6 +39,13 @@ class Geometry(enum.Enum):
 
     TABLE = "per-block table"
     INTEGRITY_DEVICE = "integrity device"
+
+
+def blocks_for(seals: int, entry_bytes: int, *, seal_blocks: int = 1, journal_seals: int = 32) -> int:
+    """Blocks of journal, entries and data, for seals with entries of ``entry_bytes``."""
+    room = min(journal_seals, (BLOCK_BYTES - _DESCRIPTOR.size) // entry_bytes)
+    journal = 1 + room * seal_blocks if room else 0
+    return journal + -(-seals // (BLOCK_BYTES // entry_bytes)) + seals * seal_blocks
 
 
 class InPlaceStore:
@@ -58,7 +65,7 @@ class InPlaceStore:
 
     def __init__(
         self,
-        medium: Medium,
+        medium: BlockMedium,
         sealer: Sealer,
         seals: int,
         *,
@@ -84,7 +91,12 @@ class InPlaceStore:
     @property
     def blocks_needed(self) -> int:
         """Blocks of journal, entries and data."""
-        return self._first + -(-self.seals // self._per_block) + self.seals * self.seal_blocks
+        return blocks_for(
+            self.seals,
+            self.sealer.entry_bytes,
+            seal_blocks=self.seal_blocks,
+            journal_seals=self._journal_room,
+        )
 
     def _data_block(self, index: int) -> int:
         if self._geometry is Geometry.TABLE:

@@ -1,12 +1,36 @@
 """A medium of 4096-byte blocks that counts writes and can lose power between two of them."""
 
-from typing import Final
+from typing import Final, Protocol
 
 BLOCK_BYTES: Final = 4096
 
 
 class PowerLost(Exception):
     """The write did not happen, nor does any after it."""
+
+
+class BlockMedium(Protocol):
+    """Blocks in memory, or on a disk.
+
+    Attributes:
+        writes: blocks written so far.
+    """
+
+    writes: int
+
+    @property
+    def data(self) -> bytearray | memoryview:
+        """All of them, to look at without reading."""
+
+    @property
+    def blocks(self) -> int:
+        """How many."""
+
+    def write(self, block: int, data: bytes) -> None:
+        """Write whole blocks, one after the other."""
+
+    def read(self, block: int, count: int = 1) -> bytes:
+        """Read whole blocks."""
 
 
 class Medium:

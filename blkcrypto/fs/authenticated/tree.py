@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from blkcrypto.fs.authenticated.medium import BLOCK_BYTES, Medium
+from blkcrypto.fs.authenticated.medium import BLOCK_BYTES, BlockMedium
 from blkcrypto.fs.authenticated.seal import AuthenticationFailed, Sealer
 
 _SUPER = struct.Struct("<8sQIB32s")
@@ -41,6 +41,16 @@ class MediumFull(ValueError):
 
 def _hash(node: bytes) -> bytes:
     return hashlib.sha256(node).digest()
+
+
+def nodes_for(seals: int, entry_bytes: int) -> int:
+    """Most nodes of a tree of so many seals with entries of ``entry_bytes``."""
+    level = -(-seals // (BLOCK_BYTES // (_LEAF.size + entry_bytes)))
+    nodes = level
+    while level > 1:
+        level = -(-level // _FANOUT)
+        nodes += level
+    return nodes
 
 
 @dataclass(slots=True)
@@ -72,7 +82,7 @@ class TreeStore:
 
     def __init__(
         self,
-        medium: Medium,
+        medium: BlockMedium,
         sealer: Sealer,
         seals: int,
         mac_key: bytes,
@@ -102,7 +112,7 @@ class TreeStore:
         return height
 
     @staticmethod
-    def mkfs(medium: Medium, mac_key: bytes) -> None:
+    def mkfs(medium: BlockMedium, mac_key: bytes) -> None:
         """An empty tree: every seal is a hole of zeroes."""
         head = _SUPER.pack(_MAGIC, 0, 0, 0, bytes(32))
         medium.write(0, head + hmac.new(mac_key, head, hashlib.sha256).digest())
@@ -173,7 +183,8 @@ class TreeStore:
         head = _SUPER.pack(_MAGIC, self.generation + 1, root, self.height, root_hash)
         self.medium.write(0, head + hmac.new(self._mac_key, head, hashlib.sha256).digest())
         self.generation, self._root, self._root_hash = self.generation + 1, root, root_hash
-        self._used = (self._used | change.fresh) - change.freed
+        self._used |= change.fresh
+        self._used -= change.freed
 
     def _copy(
         self, level: int, block: int, expected: bytes, base: int, indices: Sequence[int], change: _Change
