@@ -1,4 +1,4 @@
-"""Servers that are killed.
+"""Servers that are killed, of a design of each kind in turn.
 
 A client writes blocks at random addresses; the server is killed at a random moment, and started again on the
 same image.  Then every block has to be what was last acknowledged; the one whose write was under way may be
@@ -19,6 +19,15 @@ from tests.oracle.nbd_client import NbdClient
 
 BLOCK_BYTES: Final = 4096
 BLOCKS: Final = 512
+DESIGNS: Final = (
+    "fscrypt-per-file",
+    "extents-lightweight",
+    "aead-integrity",
+    "key-setup-v5",
+    "inline-data-a1",
+    "aead-tree-unit",
+    "aead-tree-extent",
+)
 _MAIN: Final = "import sys; from scenarios.cli import main; sys.exit(main())"
 
 
@@ -28,10 +37,12 @@ def killed_servers(folder: Path, kills: int, rng: random.Random) -> str:
     Raises:
         AssertionError: an acknowledged write was lost, or a block has never been written so.
     """
-    written: dict[int, str] = {}
+    known: dict[str, dict[int, str]] = {design: {} for design in DESIGNS}
     writes = checked = 0
-    for _ in range(kills):
-        process, port = _started(folder)
+    for kill in range(kills):
+        design = DESIGNS[kill % len(DESIGNS)]
+        written = known[design]
+        process, port = _started(folder, design)
         with NbdClient(("127.0.0.1", port)) as client:
             timer = threading.Timer(rng.uniform(0.01, 0.4), process.kill)
             timer.start()
@@ -45,12 +56,13 @@ def killed_servers(folder: Path, kills: int, rng: random.Random) -> str:
             except OSError:
                 timer.join()
                 _ended(process)
-        checked += _check(folder, written, doubt, hashlib.sha256(data).hexdigest())
+        checked += _check(folder, design, written, doubt, hashlib.sha256(data).hexdigest())
     return f"serves: {kills} kills in {writes} acknowledged writes: {checked} blocks read back, none lost"
 
 
-def _started(folder: Path) -> "tuple[subprocess.Popen[str], int]":
-    words = ["serve", "--image", "image", "--size", str(BLOCK_BYTES * BLOCKS), "--nbd", "127.0.0.1:0"]
+def _started(folder: Path, design: str) -> "tuple[subprocess.Popen[str], int]":
+    words = ["serve", "--image", f"image-{design}", "--size", str(BLOCK_BYTES * BLOCKS)]
+    words += ["--nbd", "127.0.0.1:0", "--design", design, "--set", "design.key_extent_bytes=64k"]
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", _MAIN, *words],
         cwd=folder,
@@ -65,9 +77,9 @@ def _started(folder: Path) -> "tuple[subprocess.Popen[str], int]":
     return process, int(found[1])
 
 
-def _check(folder: Path, written: dict[int, str], doubt: int, new: str) -> int:
+def _check(folder: Path, design: str, written: dict[int, str], doubt: int, new: str) -> int:
     """Compare every block that was ever written, and settle the one in doubt."""
-    process, port = _started(folder)
+    process, port = _started(folder, design)
     with NbdClient(("127.0.0.1", port)) as client:
         for block in {*written, doubt}:
             found = hashlib.sha256(client.read(block * BLOCK_BYTES, BLOCK_BYTES)).hexdigest()
