@@ -27,6 +27,7 @@ from scenarios.load import load_device, load_scenario
 from scenarios.traces import open_trace
 from scenarios.traces.columns import parse_columns
 from scenarios.traces.formats import FORMATS
+from tests.fuzz import nbd
 from tests.fuzz.commands import command_lines, run_command_line
 from tests.test_trace_damage import SAMPLES, columns_for
 
@@ -227,6 +228,7 @@ TARGETS: Final = {
             feed=lambda data: read_unit_file(Path(_file("unit.json", data))),
         ),
         Target(name="images", seeds=_image_seeds, feed=_feed_image),
+        Target(name="nbd", seeds=nbd.seeds, feed=nbd.feed),
         Target(name="command-lines", seeds=command_lines, feed=run_command_line),
     )
 }
