@@ -4,14 +4,20 @@ import numpy as np
 import numpy.typing as npt
 
 
-def mix64(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def mix64(
+    words: npt.NDArray[np.uint64], work: npt.NDArray[np.uint64] | None = None
+) -> npt.NDArray[np.uint64]:
     """``words``, changed in place: every bit of each word reaches all of its bits, and no two words meet.
+
+    Args:
+        work: of the same shape, for shifted words; None for new memory.
 
     Source: SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014).
     """
-    words ^= words >> np.uint64(30)
+    shifted = np.right_shift(words, np.uint64(30), out=work)
+    words ^= shifted
     words *= np.uint64(0xBF58476D1CE4E5B9)
-    words ^= words >> np.uint64(27)
+    words ^= np.right_shift(words, np.uint64(27), out=shifted)
     words *= np.uint64(0x94D049BB133111EB)
-    words ^= words >> np.uint64(31)
+    words ^= np.right_shift(words, np.uint64(31), out=shifted)
     return words

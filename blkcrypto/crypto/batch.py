@@ -50,13 +50,16 @@ class BatchCipher:
         mode: its row.
         kernel: the mode's arithmetic, keyed.
         threads: cores a large batch may use; ``None`` for all.  The result does not depend on it.
+
+    Attributes:
+        kernel: for who works on batches under many keys, and checks them himself.
     """
 
-    __slots__ = ("_kernel", "_threads", "mode")
+    __slots__ = ("_threads", "kernel", "mode")
 
     def __init__(self, mode: CipherMode, kernel: Kernel, *, threads: int | None = None) -> None:
         self.mode = mode
-        self._kernel = kernel
+        self.kernel = kernel
         self._threads = cores() if threads is None else threads
 
     def encrypt(self, ivs: U8Array, src: U8Array, out: U8Array | None = None) -> U8Array:
@@ -101,14 +104,14 @@ class BatchCipher:
 
         Python cannot promise that no copy is left: freed memory is not overwritten.
         """
-        self._kernel.wipe()
+        self.kernel.wipe()
 
     def _given(self, ivs: U8Array, out: U8Array) -> IvRows:
         return IvRows(check_ivs(ivs, out, iv_bytes=self.mode.iv_bytes))
 
     def _crypt(self, ivs: Ivs, src: U8Array, out: U8Array, *, encrypt: bool) -> None:
         count, data_unit_size = src.shape
-        kernel = self._kernel
+        kernel = self.kernel
         kernel.check_data_unit(data_unit_size)
         if not count:
             return

@@ -33,6 +33,9 @@ _MOST_WORDS_AHEAD: Final = 50_000
 # Shapes whose expanders each thread keeps: they are views, and cheaper to keep than to make.
 _SHAPES: Final = 64
 
+# Units by which the shapes differ that batches under many keys are made in.
+_UNITS_STEP: Final = 16
+
 # When a batch pays against a context for each data unit, by measured costs.
 _BATCH_NS: Final = 25_000  # numpy's calls, per batch
 _BATCH_NS_PER_WORD: Final = 3300  # the same, per word that the tweak streams are extended by
@@ -88,9 +91,14 @@ class _Streams:
 
 
 class XtsKernel(Kernel):
-    """XTS with a fixed key."""
+    """XTS with a fixed key.
 
-    __slots__ = ("_data", "_single", "_tweak")
+    Attributes:
+        data: the block cipher of the data key.
+        tweak: that of the tweak key.
+    """
+
+    __slots__ = ("_single", "data", "tweak")
 
     part_bytes = 1 << 20
 
@@ -98,8 +106,8 @@ class XtsKernel(Kernel):
         half = len(key) // 2
         if key[:half] == key[half:]:
             raise WeakKey("the two halves of an XTS key must differ")
-        self._data = BlockCipher(algorithm, key[:half])
-        self._tweak = BlockCipher(algorithm, key[half:])
+        self.data = BlockCipher(algorithm, key[:half])
+        self.tweak = BlockCipher(algorithm, key[half:])
         # OpenSSL's own XTS: for few data units, and for sizes that need ciphertext stealing.
         self._single = (
             PerUnit(algorithms.AES(key), modes.XTS)
@@ -138,14 +146,14 @@ class XtsKernel(Kernel):
 
     def wipe(self) -> None:
         """Drop both keys and their contexts."""
-        self._data.wipe()
-        self._tweak.wipe()
+        self.data.wipe()
+        self.tweak.wipe()
         if self._single is not None:
             self._single.wipe()
 
     def _streams(self, ivs: Ivs, first: int, units: int, blocks: int) -> _Streams:
         tweaks = ivs.rows(first, first + units).copy()
-        self._tweak.encrypt(tweaks.reshape(-1), tweaks.reshape(-1))
+        self.tweak.encrypt(tweaks.reshape(-1), tweaks.reshape(-1))
         return _Streams(ivs, extend_streams(tweaks.view(np.uint64), blocks), stream_words(blocks))
 
     def _mask_and_run(self, mask: U64Array, src: U8Array, out: U8Array, *, encrypt: bool) -> None:
@@ -159,12 +167,31 @@ class XtsKernel(Kernel):
             np.bitwise_xor(words, mask, out=words)
         flat = work.reshape(-1)
         if encrypt:
-            self._data.encrypt(flat, flat)
+            self.data.encrypt(flat, flat)
         else:
-            self._data.decrypt(flat, flat)
+            self.data.decrypt(flat, flat)
         np.bitwise_xor(words, mask, out=words)
         if work is not out:
             np.copyto(out, work)
+
+
+def tweaks_of_blocks(first: U64Array, data_unit_size: int) -> U64Array:
+    """Tweaks of all blocks.
+
+    Args:
+        first: ``uint64[units, 2]``, each data unit's first.
+        data_unit_size: a multiple of 16 bytes.
+
+    Returns:
+        ``uint64[units, data_unit_size / 8]``, valid until this thread next asks for tweaks or runs XTS.
+    """
+    # Batches come in any size; a few shapes for all of them keep their expanders.
+    units, blocks = -(-len(first) // _UNITS_STEP) * _UNITS_STEP, _whole_streams(data_unit_size)
+    bits = np.empty(1 + units * stream_words(blocks), dtype=np.uint64)
+    made = extend_streams(first, blocks)
+    bits[: len(made)] = made
+    tweaks = _expanders.get(units, blocks).expand(bits)
+    return tweaks[: len(first), : data_unit_size // 8]
 
 
 def _whole_streams(data_unit_size: int) -> int:

@@ -1,0 +1,89 @@
+"""Batches in which every few data units have another key, as random I/O to many files makes them.
+
+Of XTS only the two AES calls know the key.  So each key's part takes one call for its first tweaks and one
+for its blocks, while everything else is done for all keys at once.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Final, Protocol, cast
+
+import numpy as np
+
+from blkcrypto.crypto.batch import BatchCipher
+from blkcrypto.crypto.blockcipher import BLOCK_BYTES
+from blkcrypto.crypto.buffers import U8Array, WrongBuffer
+from blkcrypto.crypto.xts import XtsKernel, tweaks_of_blocks
+
+# With fewer data units numpy's fixed costs weigh more than a context for each.
+_FEWEST_UNITS: Final = 8
+
+
+class GroupCipher(Protocol):
+    """What is asked of a cipher: data units ``uint8[n, du]`` with IVs ``uint8[n, iv_bytes]``."""
+
+    def encrypt(self, ivs: U8Array, src: U8Array, out: U8Array | None = None) -> U8Array:
+        """Ciphertext."""
+
+    def decrypt(self, ivs: U8Array, src: U8Array, out: U8Array | None = None) -> U8Array:
+        """Plaintext."""
+
+
+Group = tuple[GroupCipher | None, int]
+
+
+def crypt_groups(groups: Sequence[Group], ivs: U8Array, data: U8Array, *, encrypt: bool) -> None:
+    """Encrypt or decrypt ``data`` in place, each group of rows with a cipher of its own.
+
+    Args:
+        groups: ciphers and for how many rows each, in the order of the rows; None leaves them as they are.
+        ivs: ``uint8[n, iv_bytes]``, C-contiguous.
+        data: ``uint8[n, data_unit_size]``, C-contiguous and word-aligned; working memory is twice as much,
+            so the caller splits what would not stay in the cache.
+
+    Raises:
+        WrongBuffer: the groups have more or fewer rows than ``data``.
+    """
+    if sum(count for _, count in groups) != len(data):
+        raise WrongBuffer(f"groups of {[count for _, count in groups]} rows for {len(data)} data units")
+    at = 0
+    for is_xts, part in groupby(groups, lambda group: _is_xts(group[0])):
+        members = list(part)
+        stop = at + sum(count for _, count in members)
+        joined = is_xts and stop - at >= _FEWEST_UNITS and data.shape[1] % BLOCK_BYTES == 0
+        crypt = _crypt_joined if joined else _crypt_each
+        crypt(members, ivs[at:stop], data[at:stop], encrypt=encrypt)
+        at = stop
+
+
+def _is_xts(cipher: GroupCipher | None) -> bool:
+    return isinstance(cipher, BatchCipher) and isinstance(cipher.kernel, XtsKernel)
+
+
+def _crypt_each(groups: Iterable[Group], ivs: U8Array, data: U8Array, *, encrypt: bool) -> None:
+    at = 0
+    for cipher, count in groups:
+        part = slice(at, at + count)
+        if cipher is not None:
+            work = cipher.encrypt if encrypt else cipher.decrypt
+            work(ivs[part], data[part], data[part])
+        at += count
+
+
+def _crypt_joined(groups: Sequence[Group], ivs: U8Array, data: U8Array, *, encrypt: bool) -> None:
+    kernels = [(cast(XtsKernel, cast(BatchCipher, cipher).kernel), count) for cipher, count in groups]
+    first_tweaks = ivs.reshape(-1).copy()
+    at = 0
+    for kernel, count in kernels:
+        part = first_tweaks[at : at + count * BLOCK_BYTES]
+        kernel.tweak.crypt(part, part, encrypt=True)
+        at += part.size
+    mask = tweaks_of_blocks(first_tweaks.view(np.uint64).reshape(-1, 2), data.shape[1])
+    words, blocks = data.view(np.uint64), data.reshape(-1)
+    np.bitwise_xor(words, mask, out=words)
+    at = 0
+    for kernel, count in kernels:
+        part = blocks[at : at + count * data.shape[1]]
+        kernel.data.crypt(part, part, encrypt=encrypt)
+        at += part.size
+    np.bitwise_xor(words, mask, out=words)
