@@ -1,8 +1,8 @@
 """The byte plane: encrypts, stores, decrypts and compares every data unit, apart from time.
 
-What a bio costs never depends on its bytes, so bytes wait and are processed in large batches grouped by
-key.  A bio that touches a unit still waiting in a conflicting way processes the batch first, so the result
-is that of processing each bio at the instant it completed.
+What a bio costs never depends on its bytes, so bytes wait and are processed in large batches, of which
+``hwmodel.unitbatch`` keeps the order of accesses to each unit.  The result is that of processing each bio at
+the instant it completed.
 
 A unit that is read before anything wrote it is laid out then, in version 0, as fio lays out its files
 before it reads them.
@@ -19,13 +19,17 @@ import numpy.typing as npt
 from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.op import ReqOp
+from blkcrypto.crypto.manykeys import GroupCipher, crypt_groups
+from blkcrypto.crypto.scratch import scratch
 from hwmodel.medium import Medium
 from hwmodel.payload import plaintext
 from hwmodel.powerloss import Content, Survivor, VolatileWrites, summary
-from hwmodel.request import Request
-from hwmodel.unitbatch import Batch, Run
+from hwmodel.request import WRITE, Request
+from hwmodel.unitbatch import DUN_MASK, Batch, Ints, Part, Waiting
 
-BATCH_BYTES: Final = 8 << 20
+BATCH_BYTES: Final = 32 << 20
+# What is made, encrypted and stored at a time stays in the cache, with its tweaks.
+_PART_BYTES: Final = 1 << 19
 _MISMATCHES_KEPT: Final = 8
 # Versions after each power cut begin at a multiple of this, so that none of a lost write comes back.
 _VERSIONS_PER_BOOT: Final = 1 << 20
@@ -33,14 +37,8 @@ _VERSIONS_PER_BOOT: Final = 1 << 20
 Data = npt.NDArray[np.uint8]
 
 
-class UnitCipher(Protocol):
-    """What the plane needs of a cipher: data units ``uint8[n, du]`` with IVs ``uint8[n, iv_bytes]``."""
-
-    def encrypt(self, ivs: Data, src: Data, out: Data | None = None) -> Data:
-        """Ciphertext."""
-
-    def decrypt(self, ivs: Data, src: Data, out: Data | None = None) -> Data:
-        """Plaintext."""
+class UnitCipher(GroupCipher, Protocol):
+    """What the plane needs of a cipher."""
 
     def wipe(self) -> None:
         """Drop the key and everything made from it."""
@@ -96,15 +94,16 @@ class VerifyingPlane:
         self._cipher_of = cipher_of
         self._ciphers: dict[BlkCryptoKey, UnitCipher] = {}
         self._versions = np.zeros(1 << 12, dtype=np.uint32)
-        self._runs: list[Run] = []
-        self._queued_units = 0
-        self._reading: set[int] = set()
-        self._writing: set[int] = set()
+        self._most_units = max(1, _PART_BYTES // unit_bytes)
+        self._waiting: list[Waiting] = []
+        self._waiting_bytes = 0
+        self._done_ns: list[int] = []  # of those that wait; only where a power cut may come
         self._corruptions = sorted(corruptions, key=lambda each: each.after_bios)
         self._completed = 0
         self._first_version = 0
         self._torn: dict[int, tuple[int, ...]] = {}  # unit -> version of each sector
         self._volatile: VolatileWrites | None = None
+        self._blank: set[int] = set()  # units that have room in the medium, but nothing in it yet
         self._now: Callable[[], int] = lambda: 0
 
     @property
@@ -119,50 +118,58 @@ class VerifyingPlane:
 
     def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
         """A bio is done; ``key`` is what the hardware used.  One that failed moved no data."""
-        run = self._run(request, key)
         if self._corruptions and self._corruptions[0].after_bios <= self._completed:
-            self._damage_before(run, reads=request.op == ReqOp.READ)
+            self._damage_before(request, key)
         self._completed += 1
         if request.status:
             return
-        if request.op == ReqOp.READ or request.op == ReqOp.WRITE:
-            self._queue(run)
-            if run.write and self._volatile is not None and self._is_fua is not None:
-                self._force(run, request.row)
-        elif request.op != ReqOp.FLUSH:
+        op = request.op
+        if op <= WRITE:  # or READ
+            nbytes = request.nbytes
+            self._waiting.append((request.sector, nbytes, request.dun & DUN_MASK, op, key))
+            self._waiting_bytes += nbytes
+            if self._volatile is not None:
+                self._wrote_volatile(request)
+            if self._waiting_bytes >= self._batch_bytes:
+                self.process()
+        elif op != ReqOp.FLUSH:
             self.process()
-            self._discard(run)
+            self._discard(request)
         elif self._volatile is not None:
             self.process()
             self._volatile.flushed(submitted_ns=request.arrived, began_ns=request.mark)
 
-    def _force(self, run: Run, row: int) -> None:
-        """A FUA write survives from here on."""
+    def _wrote_volatile(self, request: Request) -> None:
+        """A bio that waits was completed now; a FUA write survives from here on."""
         assert self._volatile is not None
-        assert self._is_fua is not None
-        if self._is_fua(row):
+        self._done_ns.append(self._now())
+        if request.op == WRITE and self._is_fua is not None and self._is_fua(request.row):
             self.process()
-            for unit in range(run.unit, run.unit + run.count):
+            for unit in self._units_of(request):
                 self._volatile.forced(unit)
 
-    def _run(self, request: Request, key: BlkCryptoKey | None) -> Run:
+    def _units_of(self, request: Request) -> range:
         first = (request.sector << SECTOR_SHIFT) // self._unit_bytes
-        count = request.nbytes // self._unit_bytes
-        return Run(first, count, key, request.dun, request.op == ReqOp.WRITE, self._now())
+        return range(first, first + request.nbytes // self._unit_bytes)
 
-    def _discard(self, run: Run) -> None:
-        self.medium.discard(run.unit, run.count)
+    def _discard(self, request: Request) -> None:
+        units = self._units_of(request)
+        self.medium.discard(units.start, len(units))
         if self._volatile is not None:
-            for unit in range(run.unit, run.unit + run.count):
+            for unit in units:
                 self._torn.pop(unit, None)
                 self._volatile.discarded(unit)
 
-    def _damage_before(self, run: Run, *, reads: bool) -> None:
-        """Bring the medium up to date and damage what is due, also what ``run`` is the first to read."""
+    def _damage_before(self, request: Request, key: BlkCryptoKey | None) -> None:
+        """Bring the medium up to date and damage what is due, also what ``request`` is the first to read."""
         self.process()
-        if reads:
-            self._lay_out([run])
+        if request.op == ReqOp.READ:
+            self._lay_out(self._batch([(request, key)]))
             self._corrupt()
+
+    def _batch(self, bios: Sequence[tuple[Request, BlkCryptoKey | None]]) -> Batch:
+        waiting = [(bio.sector, bio.nbytes, bio.dun & DUN_MASK, bio.op, key) for bio, key in bios]
+        return Batch(waiting, self._unit_bytes)
 
     def forget(self, key: BlkCryptoKey) -> None:
         """``key`` was evicted: finish what waits for it and wipe its cipher."""
@@ -171,49 +178,87 @@ class VerifyingPlane:
         if cipher is not None:
             cipher.wipe()
 
-    def _queue(self, run: Run) -> None:
-        units = range(run.unit, run.unit + run.count)
-        clash = not self._writing.isdisjoint(units) or (run.write and not self._reading.isdisjoint(units))
-        if clash or self._queued_units * self._unit_bytes >= self._batch_bytes:
-            self.process()
-        self._runs.append(run)
-        self._queued_units += run.count
-        (self._writing if run.write else self._reading).update(units)
-
     def process(self) -> None:
-        """Process everything queued, then damage what is due."""
-        runs, self._runs = self._runs, []
-        self._queued_units = 0
-        self._reading.clear()
-        self._writing.clear()
-        self._write([run for run in runs if run.write])
-        self._read([run for run in runs if not run.write])
+        """Process everything that waits, then damage what is due."""
+        if self._waiting:
+            batch = Batch(self._waiting, self._unit_bytes)
+            done_ns, self._done_ns = self._done_ns, []
+            self._waiting, self._waiting_bytes = [], 0
+            self._work_off(batch, np.array(done_ns, dtype=np.int64))
         self._corrupt()
 
-    def _write(self, runs: list[Run]) -> None:
-        if not runs:
-            return
-        batch = Batch(runs)
-        before = self._contents(batch.units) if self._volatile is not None else []
-        places = self.medium.allocate(batch.units)
-        self._grow_versions(int(places.max()))
-        self._versions[places] = np.maximum(self._versions[places] + 1, self._first_version)
-        data = self._store(batch, places)
-        if self._volatile is not None:
-            self._remember(batch, before, data, self._versions[places])
+    def _work_off(self, batch: Batch, done_ns: Ints) -> None:
+        places = self._lay_out(batch)
+        wrong: list[int] = []
+        for writes, phase in batch.phases():
+            for part in batch.parts(phase, self._most_units):
+                if writes:
+                    self._write(batch, part, places[part.at], done_ns)
+                else:
+                    wrong += part.at[self._read(batch, part, places[part.at])].tolist()
+        self.verified.mismatches += len(wrong)
+        first = sorted(wrong)[: _MISMATCHES_KEPT - len(self.verified.where)]
+        self.verified.where.extend((batch.units[first] * self._unit_bytes).tolist())
 
-    def _store(self, batch: Batch, places: npt.NDArray[np.int64]) -> Data:
-        """Make the units' plaintext in their present version, encrypt it and store it; the ciphertext."""
-        data = plaintext(self._seed, batch.units, self._versions[places], self._unit_bytes)
-        self._crypt(batch, data, encrypt=True)
+    def _lay_out(self, batch: Batch) -> Ints:
+        """Make room for what the batch is the first to touch; give what it reads first its version 0.
+
+        Returns:
+            Places of the batch's units.
+        """
+        places = self.medium.places(batch.units)
+        missing = np.flatnonzero(places < 0)
+        if len(missing):
+            places[missing] = self.medium.allocate(batch.units[missing])
+            self._grow_versions(int(places.max()))
+            reads = batch.first_reads(missing)
+            self._versions[places[reads]] = 0
+            for part in batch.parts(reads, self._most_units):
+                self._store(batch, part, places[part.at])
+            self.verified.laid_out_bytes += len(reads) * self._unit_bytes
+            if self._volatile is not None:
+                self._blank = set(batch.units[missing].tolist()).difference(batch.units[reads].tolist())
+        return places
+
+    def _write(self, batch: Batch, part: Part, places: Ints, done_ns: Ints) -> None:
+        units = batch.units[part.at]
+        before = self._contents(units) if self._volatile is not None else []
+        self._versions[places] = np.maximum(self._versions[places] + 1, self._first_version)
+        data = self._store(batch, part, places)
+        if self._volatile is not None:
+            self._remember(units, before, data, self._versions[places], done_ns[batch.bio[part.at]])
+
+    def _store(self, batch: Batch, part: Part, places: Ints) -> Data:
+        """Make the units' plaintext in their present version, encrypt it and store it.
+
+        Returns:
+            The ciphertext, until the next part.
+        """
+        data = scratch("byte plane", len(places), self._unit_bytes)
+        plaintext(self._seed, batch.units[part.at], self._versions[places], self._unit_bytes, data)
+        self._crypt(batch, part, data, encrypt=True)
         self.medium.store(places, data)
         return data
+
+    def _read(self, batch: Batch, part: Part, places: Ints) -> npt.NDArray[np.bool_]:
+        """Compare with what was written last; which units differ."""
+        units = batch.units[part.at]
+        data = self.medium.load(places, scratch("byte plane", len(places), self._unit_bytes))
+        self._crypt(batch, part, data, encrypt=False)
+        expected = scratch("byte plane, expected", *data.shape)
+        plaintext(self._seed, units, self._versions[places], self._unit_bytes, expected)
+        if self._torn:
+            self._expect_torn(units, expected)
+        self.verified.bytes += data.nbytes
+        differs: npt.NDArray[np.bool_] = (data.view(np.uint64) != expected.view(np.uint64)).any(axis=1)
+        return differs
 
     def _contents(self, units: npt.NDArray[np.int64]) -> list[Content]:
         """What each unit holds now."""
         contents = []
         for unit, place in zip(units.tolist(), self.medium.places(units), strict=True):
-            if place < 0:
+            if place < 0 or unit in self._blank:
+                self._blank.discard(unit)
                 contents.append(Content(None, 0))
             else:
                 image = self.medium.load(np.array([place]))[0]
@@ -222,14 +267,13 @@ class VerifyingPlane:
         return contents
 
     def _remember(
-        self, batch: Batch, before: list[Content], data: Data, versions: npt.NDArray[np.uint32]
+        self, units: Ints, before: list[Content], data: Data, versions: npt.NDArray[np.uint32], done_ns: Ints
     ) -> None:
         assert self._volatile is not None
-        done = batch.per_unit([run.done_ns for run in batch.runs])
-        rows = zip(batch.units.tolist(), before, data, versions.tolist(), done.tolist(), strict=True)
-        for unit, old, image, version, done_ns in rows:
+        rows = zip(units.tolist(), before, data, versions.tolist(), done_ns.tolist(), strict=True)
+        for unit, old, image, version, when in rows:
             self._torn.pop(unit, None)
-            self._volatile.written(unit, old, Content(image.copy(), version, done_ns))
+            self._volatile.written(unit, old, Content(image.copy(), version, when))
 
     def keep_unflushed(self, now: Callable[[], int]) -> None:
         """From here on know what a power cut would take."""
@@ -246,7 +290,9 @@ class VerifyingPlane:
         assert self._volatile is not None, "keep_unflushed() comes first"
         self.process()
         in_flight = [
-            entry for request, key in interrupted for entry in self._half_written(self._run(request, key))
+            entry
+            for request, key in interrupted
+            for entry in self._half_written(self._batch([(request, key)]))
         ]
         survivors = list(self._volatile.cut(in_flight, rng, tear_bytes))
         newest = {one.unit: content.version for one, content in self._survived(survivors)}
@@ -254,13 +300,13 @@ class VerifyingPlane:
         self._first_version += _VERSIONS_PER_BOOT
         return summary(survivors, newest)
 
-    def _half_written(self, run: Run) -> Iterable[tuple[int, Content, Content]]:
+    def _half_written(self, batch: Batch) -> Iterable[tuple[int, Content, Content]]:
         """Units of a write in flight: what they hold, and what they would."""
-        batch = Batch([run])
         before = self._contents(batch.units)
         versions = np.array([max(old.version + 1, self._first_version) for old in before], dtype=np.uint32)
         data = plaintext(self._seed, batch.units, versions, self._unit_bytes)
-        self._crypt(batch, data, encrypt=True)
+        for part in batch.parts(np.arange(len(batch)), len(batch)):
+            self._crypt(batch, part, data, encrypt=True)
         rows = zip(batch.units.tolist(), before, data, versions.tolist(), strict=True)
         return [(unit, old, Content(image, version)) for unit, old, image, version in rows]
 
@@ -281,23 +327,6 @@ class VerifyingPlane:
                 self._torn[survivor.unit] = survivor.versions
         return list(zip(survivors, before, strict=True))
 
-    def _read(self, runs: list[Run]) -> None:
-        if not runs:
-            return
-        self._lay_out(runs)
-        batch = Batch(runs)
-        places = self.medium.places(batch.units)
-        data = self.medium.load(places)
-        self._crypt(batch, data, encrypt=False)
-        expected = plaintext(self._seed, batch.units, self._versions[places], self._unit_bytes)
-        if self._torn:
-            self._expect_torn(batch.units, expected)
-        wrong = batch.units[(data.view(np.uint64) != expected.view(np.uint64)).any(axis=1)]
-        self.verified.bytes += data.nbytes
-        self.verified.mismatches += len(wrong)
-        room = _MISMATCHES_KEPT - len(self.verified.where)
-        self.verified.where.extend((wrong[:room] * self._unit_bytes).tolist())
-
     def _expect_torn(self, units: npt.NDArray[np.int64], expected: Data) -> None:
         """Sector by sector what torn units hold: AES-XTS decrypts every 16 bytes for themselves."""
         for row, unit in enumerate(units.tolist()):
@@ -314,35 +343,10 @@ class VerifyingPlane:
                         at = slice(sector * size, (sector + 1) * size)
                         expected[row, at] = whole[0, at]
 
-    def _lay_out(self, runs: list[Run]) -> None:
-        """Give units that are read before anything wrote them their version 0."""
-        missing = []
-        seen: set[int] = set()
-        for run in runs:
-            for offset in range(run.count):
-                unit = run.unit + offset
-                if unit not in self.medium and unit not in seen:
-                    seen.add(unit)
-                    missing.append(Run(unit, 1, run.key, run.dun + offset, write=True))
-        if not missing:
-            return
-        batch = Batch(missing)
-        places = self.medium.allocate(batch.units)
-        self._grow_versions(int(places.max()))
-        self._versions[places] = 0
-        self._store(batch, places)
-        self.verified.laid_out_bytes += len(places) * self._unit_bytes
-
-    def _crypt(self, batch: Batch, data: Data, *, encrypt: bool) -> None:
-        """``data`` in place, one cipher call per key."""
-        at = 0
-        for key, count in batch.by_key:
-            if key is not None:
-                cipher = self._cipher(key)
-                part = data[at : at + count]
-                work = cipher.encrypt if encrypt else cipher.decrypt
-                work(batch.ivs[at : at + count], part, part)
-            at += count
+    def _crypt(self, batch: Batch, part: Part, data: Data, *, encrypt: bool) -> None:
+        """``data`` in place."""
+        groups = [(None if key is None else self._cipher(key), count) for key, count in part.by_key]
+        crypt_groups(groups, batch.ivs[part.at], data, encrypt=encrypt)
 
     def _cipher(self, key: BlkCryptoKey) -> UnitCipher:
         cipher = self._ciphers.get(key)

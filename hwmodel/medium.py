@@ -2,19 +2,27 @@
 
 Units are kept in slabs in order of first use and found through an index, so memory follows the data that
 was touched, not the size of the device, and a batch is moved by array indexing.
+
+Each slab has twice the room of the one before, up to a limit, so there are few of them.  Room that nothing
+was stored in takes no memory: the operating system gives pages when they are written.
 """
 
 import hashlib
+from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-_SLAB_BYTES: Final = 32 << 20
+_FIRST_SLAB_BYTES: Final = 64 << 20
+_MOST_SLAB_BYTES: Final = 1 << 30
+_DIGEST_BYTES: Final = 1 << 18  # at a time
 
 Bytes2D = npt.NDArray[np.uint8]
 Units = npt.NDArray[np.int64]
+Places = npt.NDArray[np.int64]
 
 
 class Medium:
@@ -22,8 +30,9 @@ class Medium:
 
     def __init__(self, unit_bytes: int) -> None:
         self.unit_bytes = unit_bytes
-        self._per_slab = max(1, _SLAB_BYTES // unit_bytes)
         self._slabs: list[Bytes2D] = []
+        self._starts = np.empty(0, dtype=np.int64)  # the first place in each
+        self._room = 0
         self._index: dict[int, int] = {}
         self._freed: list[int] = []
         self._used = 0
@@ -35,12 +44,12 @@ class Medium:
     def __contains__(self, unit: int) -> bool:
         return unit in self._index
 
-    def places(self, units: Units) -> npt.NDArray[np.int64]:
+    def places(self, units: Units) -> Places:
         """Where each unit is kept, -1 for one that holds nothing: ``int64[n]``."""
-        index = self._index
-        return np.fromiter((index.get(unit, -1) for unit in units.tolist()), dtype=np.int64, count=len(units))
+        found = map(self._index.get, units.tolist(), repeat(-1))
+        return np.fromiter(found, dtype=np.int64, count=len(units))
 
-    def allocate(self, units: Units) -> npt.NDArray[np.int64]:
+    def allocate(self, units: Units) -> Places:
         """Like ``places``, making room for units that hold nothing yet; equal units share a place."""
         index = self._index
         places = np.empty(len(units), dtype=np.int64)
@@ -53,26 +62,47 @@ class Medium:
         return places
 
     def _new_place(self) -> int:
-        if self._used == len(self._slabs) * self._per_slab:
-            self._slabs.append(np.zeros((self._per_slab, self.unit_bytes), dtype=np.uint8))
+        if self._used == self._room:
+            nbytes = min(_FIRST_SLAB_BYTES << len(self._slabs), _MOST_SLAB_BYTES)
+            slab = np.zeros((max(1, nbytes // self.unit_bytes), self.unit_bytes), dtype=np.uint8)
+            self._slabs.append(slab)
+            self._starts = np.append(self._starts, self._room)
+            self._room += len(slab)
         self._used += 1
         return self._used - 1
 
-    def store(self, places: npt.NDArray[np.int64], data: Bytes2D) -> None:
-        """Write ``uint8[n, unit_bytes]``."""
-        slabs = places // self._per_slab
-        for slab in np.unique(slabs):
-            chosen = slabs == slab
-            self._slabs[slab][places[chosen] % self._per_slab] = data[chosen]
+    def _by_slab(self, places: Places) -> Iterator[tuple[Bytes2D, Places, Places | slice]]:
+        """Slabs, rows in them, and which of ``places`` those are."""
+        numbers = np.searchsorted(self._starts, places, side="right") - 1
+        for number in np.unique(numbers):
+            chosen = np.flatnonzero(numbers == number)
+            its = slice(None) if len(chosen) == len(places) else chosen
+            yield self._slabs[number], places[its] - self._starts[number], its
 
-    def load(self, places: npt.NDArray[np.int64]) -> Bytes2D:
-        """Read ``uint8[n, unit_bytes]``; no place may be -1."""
-        data = np.empty((len(places), self.unit_bytes), dtype=np.uint8)
-        slabs = places // self._per_slab
-        for slab in np.unique(slabs):
-            chosen = slabs == slab
-            data[chosen] = self._slabs[slab][places[chosen] % self._per_slab]
+    def store(self, places: Places, data: Bytes2D) -> None:
+        """Write ``uint8[n, unit_bytes]``."""
+        for slab, rows, its in self._by_slab(places):
+            slab[rows] = data[its]
+
+    def load(self, places: Places, out: Bytes2D | None = None) -> Bytes2D:
+        """Read ``uint8[n, unit_bytes]``; no place may be -1.
+
+        Args:
+            out: where to, C-contiguous; None for a new array.
+        """
+        data = np.empty((len(places), self.unit_bytes), dtype=np.uint8) if out is None else out
+        for slab, rows, its in self._by_slab(places):
+            if isinstance(its, slice):
+                np.take(slab, rows, axis=0, out=data, mode="clip")  # else take() copies what it gives
+            else:
+                data[its] = slab[rows]
         return data
+
+    def _one(self, place: int) -> npt.NDArray[np.uint8]:
+        """A view of one unit."""
+        number = int(np.searchsorted(self._starts, place, side="right")) - 1
+        unit: npt.NDArray[np.uint8] = self._slabs[number][place - int(self._starts[number])]
+        return unit
 
     def discard(self, first_unit: int, count: int) -> None:
         """Forget whole units; those that hold nothing stay so."""
@@ -83,23 +113,29 @@ class Medium:
 
     def flip(self, byte: int, mask: int) -> None:
         """XOR ``mask`` into the byte at device address ``byte``; its unit must hold data."""
-        place = self._index[byte // self.unit_bytes]
-        self._slabs[place // self._per_slab][place % self._per_slab, byte % self.unit_bytes] ^= np.uint8(mask)
+        unit = self._one(self._index[byte // self.unit_bytes])
+        unit[byte % self.unit_bytes] ^= np.uint8(mask)
 
-    def _in_address_order(self) -> list[tuple[int, int]]:
-        return sorted(self._index.items())
+    def _in_address_order(self) -> Iterator[tuple[Units, Bytes2D]]:
+        """Units that hold data and what they hold, some at a time."""
+        units = np.fromiter(sorted(self._index), dtype=np.int64, count=len(self))
+        places = self.places(units)
+        step = max(1, _DIGEST_BYTES // self.unit_bytes)
+        for at in range(0, len(units), step):
+            yield units[at : at + step], self.load(places[at : at + step])
 
     def sha256(self) -> str:
         """Digest over (unit number as 8 bytes little-endian, content) of every unit that holds data."""
         digest = hashlib.sha256()
-        for unit, place in self._in_address_order():
-            digest.update(unit.to_bytes(8, "little"))
-            digest.update(self._slabs[place // self._per_slab][place % self._per_slab])
+        for units, data in self._in_address_order():
+            numbers = units.astype("<i8")[:, np.newaxis].view(np.uint8)
+            digest.update(np.concatenate((numbers, data), axis=1).data)
         return digest.hexdigest()
 
     def export(self, path: Path) -> None:
         """Write a raw image; the file is sparse where the medium holds nothing."""
         with path.open("wb") as image:
-            for unit, place in self._in_address_order():
-                image.seek(unit * self.unit_bytes)
-                image.write(self._slabs[place // self._per_slab][place % self._per_slab].data)
+            for units, data in self._in_address_order():
+                for unit, content in zip(units.tolist(), data, strict=True):
+                    image.seek(unit * self.unit_bytes)
+                    image.write(content.data)

@@ -10,15 +10,36 @@ import numpy as np
 import numpy.typing as npt
 
 from blkcrypto.base.mix import mix64
+from blkcrypto.crypto.scratch import scratch
 
 _GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's increment
+# What is made and mixed at a time stays in the cache.
+_CHUNK_BYTES: Final = 1 << 17
+
+Data = npt.NDArray[np.uint8]
 
 
 def plaintext(
-    seed: int, units: npt.NDArray[np.int64], versions: npt.NDArray[np.uint32], unit_bytes: int
-) -> npt.NDArray[np.uint8]:
-    """``uint8[n, unit_bytes]`` for ``n`` units, each in its version."""
+    seed: int,
+    units: npt.NDArray[np.int64],
+    versions: npt.NDArray[np.uint32],
+    unit_bytes: int,
+    out: Data | None = None,
+) -> Data:
+    """``uint8[n, unit_bytes]`` for ``n`` units, each in its version.
+
+    Args:
+        out: where to, C-contiguous and word-aligned; None for a new array.
+    """
     start = mix64(units.astype(np.uint64) * _GAMMA + np.uint64(seed & (1 << 64) - 1))
     start = mix64(start + versions.astype(np.uint64) * _GAMMA)
     counter = np.arange(1, unit_bytes // 8 + 1, dtype=np.uint64) * _GAMMA
-    return mix64(start[:, None] + counter).astype("<u8", copy=False).view(np.uint8)
+    data = np.empty((len(units), unit_bytes), dtype=np.uint8) if out is None else out
+    words = data.view("<u8")
+    step = max(1, _CHUNK_BYTES // unit_bytes)
+    work = scratch("plaintext", min(step, len(units)), unit_bytes).view(np.uint64)
+    for at in range(0, len(units), step):
+        part = words[at : at + step]
+        np.add(start[at : at + step, np.newaxis], counter, out=part)
+        mix64(part, work[: len(part)])
+    return data

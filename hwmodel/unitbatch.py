@@ -1,55 +1,117 @@
-"""Runs of data units, and all units of some runs sorted by key: what a cipher gets at once."""
+"""Bios that wait for their bytes, and what can be done for many of their data units at once.
 
+Units are independent, but for one rule: a read sees the write before it.  So a batch is worked off in phases:
+all reads of units as they were before, then the first write of each unit that is written, then the reads
+after that, and so on.  Within a phase order does not matter, and units are sorted by key.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.key import BlkCryptoKey
+from hwmodel.request import WRITE
 
 _IV_BYTES: Final = 16  # of AES-256-XTS; every design's DUN fits its lower half
+#: A DUN's part in the IV.
+DUN_MASK: Final = (1 << 64) - 1
+
+Ints = npt.NDArray[np.int64]
+
+# A bio's sector, bytes, DUN & DUN_MASK, operation (READ or WRITE), and key, None for plaintext.
+Waiting = tuple[int, int, int, int, BlkCryptoKey | None]
 
 
-@dataclass(slots=True)
-class Run:
-    """Consecutive data units of one bio.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some units of a phase.
 
     Attributes:
-        unit: number of the first.
-        count: how many.
-        key: what they are encrypted with; None for plaintext.
-        dun: of the first.
-        write: or read.
-        done_ns: when the bio was complete.
+        at: ``int64[n]``, which units of the batch.
+        by_key: the keys in the order of ``at``, and how many units each has.
     """
 
-    unit: int
-    count: int
-    key: BlkCryptoKey | None
-    dun: int
-    write: bool
-    done_ns: int = 0
+    at: Ints
+    by_key: list[tuple[BlkCryptoKey | None, int]]
 
 
 class Batch:
-    """Every unit of some runs, sorted by key: device unit numbers, IVs, and units per key."""
+    """Every data unit of some bios, in the order of the bios.
 
-    __slots__ = ("_counts", "by_key", "ivs", "runs", "units")
+    Attributes:
+        bio: ``int64[n]``, position of the unit's bio.
+        units: ``int64[n]``, number on the device.
+        ivs: ``uint8[n, 16]``.
+        write: ``bool[n]``, or read.
+    """
 
-    def __init__(self, runs: list[Run]) -> None:
-        groups: dict[BlkCryptoKey | None, list[Run]] = {}
-        for run in runs:
-            groups.setdefault(run.key, []).append(run)
-        self.by_key = [(key, sum(run.count for run in group)) for key, group in groups.items()]
-        ordered = self.runs = [run for group in groups.values() for run in group]
-        counts = self._counts = np.array([run.count for run in ordered], dtype=np.int64)
-        within = np.arange(counts.sum(), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
-        self.units = np.repeat(np.array([run.unit for run in ordered], dtype=np.int64), counts) + within
-        first_duns = np.array([run.dun & (1 << 64) - 1 for run in ordered], dtype="<u8")
-        self.ivs = np.zeros((len(within), _IV_BYTES), dtype=np.uint8)
-        self.ivs[:, :8] = (np.repeat(first_duns, counts) + within.astype("<u8"))[:, None].view(np.uint8)
+    __slots__ = ("_bios", "_key", "_keys", "bio", "ivs", "units", "write")
 
-    def per_unit(self, values: list[int]) -> npt.NDArray[np.int64]:
-        """One value per run -> one per unit."""
-        return np.repeat(np.array(values, dtype=np.int64), self._counts)
+    def __init__(self, bios: Sequence[Waiting], unit_bytes: int) -> None:
+        sectors, nbytes, duns, ops, keys = zip(*bios, strict=True)
+        counts = np.array(nbytes, dtype=np.int64) // unit_bytes
+        first = (np.array(sectors, dtype=np.int64) << SECTOR_SHIFT) // unit_bytes
+        bio = self.bio = np.repeat(np.arange(len(bios)), counts)
+        within = np.arange(len(bio)) - (np.cumsum(counts) - counts)[bio]
+        self.units = first[bio] + within
+        self.write = (np.array(ops) == WRITE)[bio]
+        self.ivs = np.zeros((len(bio), _IV_BYTES), dtype=np.uint8)
+        self.ivs.view("<u8")[:, 0] = np.array(duns, dtype=np.uint64)[bio] + within.astype(np.uint64)
+        numbers: dict[BlkCryptoKey | None, int] = {}
+        self._key = np.array([numbers.setdefault(key, len(numbers)) for key in keys])[bio]
+        self._keys = list(numbers)
+        self._bios = len(bios)
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def phases(self) -> Iterator[tuple[bool, Ints]]:
+        """Whether a phase writes, and its units, sorted by key."""
+        if self._bios == 1:  # which accesses each of its units once
+            yield bool(self.write[0]), np.arange(len(self))
+            return
+        # Reads that follow k writes of their unit, the write after them, reads that follow k + 1 writes ...
+        number = 2 * self._writes_before() + self.write
+        order = np.lexsort((self._key, number))
+        for phase in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
+            yield bool(self.write[phase[0]]), phase
+
+    def _writes_before(self) -> Ints:
+        """Writes of each unit before this access to it: ``int64[n]``."""
+        counts: Ints = np.zeros(len(self), dtype=np.int64)
+        order = np.argsort(self.units, kind="stable")
+        units = self.units[order]
+        begins = np.append(True, units[1:] != units[:-1])
+        if not begins.all():
+            writes = self.write[order].astype(np.int64)
+            before = np.cumsum(writes) - writes
+            counts[order] = before - np.repeat(
+                before[begins], np.diff(np.append(np.flatnonzero(begins), len(self)))
+            )
+        return counts
+
+    def first_reads(self, of: Ints) -> Ints:
+        """Those of the accesses ``of``, in order, that are the first to their unit and read it; by key."""
+        if self._bios == 1:
+            first = of
+        else:
+            first = of[np.unique(self.units[of], return_index=True)[1]]
+        reads = first[~self.write[first]]
+        by_key: Ints = reads[np.argsort(self._key[reads], kind="stable")]
+        return by_key
+
+    def parts(self, of: Ints, most: int) -> Iterator[Part]:
+        """``of``, sorted by key, in parts of at most ``most`` units."""
+        for start in range(0, len(of), most):
+            at = of[start : start + most]
+            if len(self._keys) == 1:
+                yield Part(at, [(self._keys[0], len(at))])
+                continue
+            numbers = self._key[at]
+            ends = np.append(np.flatnonzero(np.diff(numbers)) + 1, len(at))
+            keys = [self._keys[number] for number in numbers[ends - 1].tolist()]
+            yield Part(at, list(zip(keys, np.diff(ends, prepend=0).tolist(), strict=True)))

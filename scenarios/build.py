@@ -92,11 +92,12 @@ def _plane(
     has_own = wired is not None and wired.filesystem is not None
     if scenario.run.payload != "verify" or has_own:
         return None
+    in_order = wired is not None and wired.draws_ivs
     return VerifyingPlane(
         scenario.keys.data_unit_size,
         seed=scenario.run.seed,
         cipher_of=cipher_of,
-        batch_bytes=scenario.run.batch_bytes,
+        batch_bytes=0 if in_order else scenario.run.batch_bytes,
         is_fua=is_fua,
         corruptions=[Corruption(flip.byte, flip.mask, flip.after_bios) for flip in scenario.faults.flips],
     )

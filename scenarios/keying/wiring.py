@@ -61,6 +61,7 @@ class Wired:
         regions: data that is encrypted beside the data path.
         assumptions: figures that it rests on, one line each.
         entry_bytes: stored beside every data unit.
+        draws_ivs: whether IVs are random, so that ciphertext depends on the order of writes.
     """
 
     keyer: Keyer
@@ -70,6 +71,7 @@ class Wired:
     regions: list[Region]
     assumptions: tuple[str, ...]
     entry_bytes: int = 0
+    draws_ivs: bool = False
     bios_made: int = 0
     _batch: TraceBatch | None = None
     _unit: int = 4096
@@ -148,6 +150,7 @@ class _Parts:
     uses: tuple[str, ...] = ()
     regions: tuple[Region, ...] | list[Region] = ()
     entry_bytes: int = 0
+    draws_ivs: bool = False
 
 
 def _fscrypt(site: Site, *, own_cipher: bool) -> FscryptKeyer:
@@ -231,7 +234,7 @@ def _aead_table(site: Site) -> _Parts:
     journal = scenario.keys.design == "aead-integrity"
     unit = scenario.keys.data_unit_size
     table = TagTable(site.place, unit, site.cache_blocks, journal=journal)
-    return _Parts(keyer, table, cipher="gcm", entry_bytes=IV_BYTES + TAG_BYTES)
+    return _Parts(keyer, table, cipher="gcm", entry_bytes=IV_BYTES + TAG_BYTES, draws_ivs=True)
 
 
 def _aead_tree_unit(site: Site) -> _Parts:
@@ -247,7 +250,7 @@ def _aead_tree_unit(site: Site) -> _Parts:
         commit_bios=scenario.design.commit_bios,
     )
     keyer = DeviceKeyer(scenario, site.file_bytes, None, sealed=True)
-    return _Parts(keyer, tree, cipher="gcm", entry_bytes=8 + IV_BYTES + TAG_BYTES)
+    return _Parts(keyer, tree, cipher="gcm", entry_bytes=8 + IV_BYTES + TAG_BYTES, draws_ivs=True)
 
 
 def _aead_tree_extent(site: Site) -> _Parts:
@@ -302,6 +305,7 @@ def wire(scenario: Scenario, file_bytes: FileBytes, keywrap: KeyWrapUnit | None)
         parts.regions if isinstance(parts.regions, list) else list(parts.regions),
         (*assumed, *_assumed_options(scenario, parts.uses)),
         parts.entry_bytes,
+        parts.draws_ivs,
         _unit=scenario.keys.data_unit_size,
     )
     if scenario.keys.design == "cephfs-like":
