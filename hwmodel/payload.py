@@ -4,6 +4,7 @@ So nothing has to be remembered but a count per unit, and a unit that ends up in
 wrong key or an old version never compares equal.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -14,9 +15,14 @@ from blkcrypto.crypto.scratch import scratch
 
 _GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's increment
 # What is made and mixed at a time stays in the cache.
-_CHUNK_BYTES: Final = 1 << 17
+_CHUNK_BYTES: Final = 1 << 18
 
 Data = npt.NDArray[np.uint8]
+
+
+@lru_cache(8)
+def _counter(words: int) -> npt.NDArray[np.uint64]:
+    return np.arange(1, words + 1, dtype=np.uint64) * _GAMMA
 
 
 def plaintext(
@@ -33,7 +39,7 @@ def plaintext(
     """
     start = mix64(units.astype(np.uint64) * _GAMMA + np.uint64(seed & (1 << 64) - 1))
     start = mix64(start + versions.astype(np.uint64) * _GAMMA)
-    counter = np.arange(1, unit_bytes // 8 + 1, dtype=np.uint64) * _GAMMA
+    counter = _counter(unit_bytes // 8)
     data = np.empty((len(units), unit_bytes), dtype=np.uint8) if out is None else out
     words = data.view("<u8")
     step = max(1, _CHUNK_BYTES // unit_bytes)

@@ -106,12 +106,20 @@ class Batch:
 
     def parts(self, of: Ints, most: int) -> Iterator[Part]:
         """``of``, sorted by key, in parts of at most ``most`` units."""
-        for start in range(0, len(of), most):
-            at = of[start : start + most]
-            if len(self._keys) == 1:
-                yield Part(at, [(self._keys[0], len(at))])
-                continue
-            numbers = self._key[at]
-            ends = np.append(np.flatnonzero(np.diff(numbers)) + 1, len(at))
-            keys = [self._keys[number] for number in numbers[ends - 1].tolist()]
-            yield Part(at, list(zip(keys, np.diff(ends, prepend=0).tolist(), strict=True)))
+        if not len(of):
+            return
+        numbers = self._key[of]
+        ends = np.append(np.flatnonzero(np.diff(numbers)) + 1, len(of))
+        begin = start = 0  # of the part, and of what it does not have yet
+        by_key: list[tuple[BlkCryptoKey | None, int]] = []
+        for end, number in zip(ends.tolist(), numbers[ends - 1].tolist(), strict=True):
+            key = self._keys[number]
+            while end - begin > most:
+                if begin + most > start:
+                    by_key.append((key, begin + most - start))
+                yield Part(of[begin : begin + most], by_key)
+                begin = start = begin + most
+                by_key = []
+            by_key.append((key, end - start))
+            start = end
+        yield Part(of[begin:], by_key)

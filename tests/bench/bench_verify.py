@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from scenarios.run import run
 from scenarios.schema import Layout, Run, Scenario
 from scenarios.traces.batch import BATCH_ROWS, NO_FILE, TraceBatch
-from tests.bench.bench_replay import IOS, KEYS, columns, plain_per_cpu_second, scenario, the_device
+from tests.bench.bench_replay import IOS, KEYS, SLOTS, columns, plain_per_cpu_second, scenario, the_device
 
 PAIRS = 3
 READ_SHARE = 0.5
@@ -71,7 +71,6 @@ def test_verified_replay_against_plain_simpy(name: str) -> None:
     pairs = [(plain_per_cpu_second(IOS), ours_per_cpu_second(IOS, FILE_BYTES[name])) for _ in range(PAIRS)]
     ratio = median(ours / plain for plain, ours in pairs)
     plain, ours = (median(column) for column in zip(*pairs, strict=True))
-    print(
-        f"\nverified 4 KiB replay, {IOS} I/Os, {KEYS} keys, {name}, median of {PAIRS} pairs, per CPU second:"
-    )
+    print(f"\nverified replay of {IOS_VERIFIED:,} I/Os of 4 KiB, half reads, anywhere in {name};")
+    print(f"  {KEYS} keys, {SLOTS} keyslots; median of {PAIRS} pairs, I/Os per CPU second:")
     print(f"  plain SimPy {plain:>9,.0f}   blkcrypto {ours:>9,.0f}   ratio {ratio:.2f}")
