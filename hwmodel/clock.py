@@ -83,17 +83,9 @@ class Clock(simpy.Environment):
 
     def run_open(self, rows: Iterable[Row], arrive: Arrive) -> None:
         """Feed ``rows`` (first field: arrival time, never decreasing) and run until nothing is left."""
-        items = self.items
-        step = super().step
         for row in rows:
             when = row[0]
-            while items and items[0][0] <= when:
-                if items[0][3].__class__ is Request:
-                    item = heappop(items)
-                    self._now = now = item[0]
-                    item[4](item[3], now)
-                else:
-                    step()
+            self._run_until(when)
             if when < self._now:  # an earlier arrival waited for room while this one's time passed
                 row = (self._now, *row[1:])
             else:
@@ -102,6 +94,16 @@ class Clock(simpy.Environment):
             if self._now > when:
                 self.late += 1
         self.run_until_empty()
+
+    def _run_until(self, when: int) -> None:
+        items = self.items
+        while items and items[0][0] <= when:
+            if items[0][3].__class__ is Request:
+                item = heappop(items)
+                self._now = now = item[0]
+                item[4](item[3], now)
+            else:
+                super().step()
 
     def run_closed(self, rows: Iterator[Row], arrive: Arrive, depth: int, room: list[None]) -> None:
         """Keep ``depth`` rows in the system: whoever completes one appends to ``room``."""

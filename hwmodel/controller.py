@@ -75,10 +75,12 @@ class Machine:
     """
 
     # What a machine is made of: ``hwmodel.watched`` has parts that tell what they do.
+    _clock_type: ClassVar[type[Clock]] = Clock
     _cpus_type: ClassVar[type[Cpus]] = Cpus
     _keyslots_type: ClassVar[type[Keyslots]] = Keyslots
     _holding_type: ClassVar[type[Holding]] = Holding
     _records_type: ClassVar[type[RecordBuffer]] = RecordBuffer
+    _splitter_type: ClassVar[type[Splitter]] = Splitter
 
     def __init__(
         self,
@@ -99,7 +101,7 @@ class Machine:
         is_fua: IsFua | None = None,
         storage: Storage | None = None,
     ) -> None:
-        self.clock = Clock()
+        self.clock = self._clock_type()
         self.cpus = self._cpus_type(self.clock, device.host.cpus.value)
         self.pool = RequestPool(max_in_flight)
         self.storage = storage if storage is not None else new_storage(device.media, rng, is_fua)
@@ -131,7 +133,7 @@ class Machine:
             dispatch=self.dispatch,
         )
         self.send: Then = self._gates.send
-        self._splitter = Splitter(self.pool, limits, unit_bytes)
+        self._splitter = self._splitter_type(self.pool, limits, unit_bytes)
         self.joined = self._splitter.joined
         self._holding: Holding | None = None
         self._ready: Then = self.send

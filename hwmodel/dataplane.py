@@ -116,6 +116,10 @@ class VerifyingPlane:
         """Corruptions that never took place."""
         return len(self._corruptions)
 
+    def plaintext_of(self, units: npt.NDArray[np.int64]) -> Data:
+        """What ``units``, which hold data, are encrypted from: ``uint8[n, unit_bytes]``."""
+        return plaintext(self._seed, units, self._versions[self.medium.places(units)], self._unit_bytes)
+
     def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
         """A bio is done; ``key`` is what the hardware used.  One that failed moved no data."""
         if self._corruptions and self._corruptions[0].after_bios <= self._completed:

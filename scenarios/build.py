@@ -10,12 +10,16 @@ from blkcrypto.block.era import kernel_profile
 from blkcrypto.block.key import BlkCryptoKey, KeyType
 from blkcrypto.block.limits import QueueLimits
 from blkcrypto.crypto.cipher import new_cipher
+from hwmodel.checked import CheckedDesignMachine, CheckedMachine
+from hwmodel.checkedplane import CheckedPlane
+from hwmodel.checker import Checker
 from hwmodel.companions import DesignMachine
 from hwmodel.controller import Machine
 from hwmodel.dataplane import Corruption, UnitCipher, VerifyingPlane
 from hwmodel.device import Device, Figure
 from hwmodel.keywrap import KeyWrapUnit
 from hwmodel.observer import Observer
+from hwmodel.plane import DataPlane
 from hwmodel.recordedmedia import RecordedMedia
 from hwmodel.storage import Storage
 from hwmodel.watched import WatchedDesignMachine, WatchedMachine
@@ -43,6 +47,7 @@ def build(
     named_files: bool = False,
     watch: Callable[[Records], None] | None = None,
     observer: Observer | None = None,
+    check: bool = False,
 ) -> Model:
     """Wire the parts a scenario names; nothing has run yet.
 
@@ -50,6 +55,7 @@ def build(
         named_files: rows name the files of a trace instead of addressing the device.
         watch: told of every batch of records too.
         observer: told of everything the machine does, which takes some time.
+        check: let the machine check every invariant as it goes, which takes more.
     """
     wanted_engine = scenario.keys.engine
     scenario = settled(scenario)
@@ -74,8 +80,15 @@ def build(
     measure = Measure(warmup=scenario.run.warmup)
     records = measure.add if watch is None else _both(measure.add, watch)
     recorded = RecordedMedia() if scenario.run.media == "recorded" else None
-    machine = _machine(scenario, keys, wired, plane, records, recorded, observer, is_fua)
-    return Model(scenario, wanted_engine, layout, keys, wired, cipher_of, plane, measure, machine, recorded)
+    checker = Checker() if check else None
+    front: DataPlane | None = plane if plane is None or wired is None else DesignPlane(plane, wired.regions)
+    looking = None
+    if checker is not None and plane is not None and front is not None and scenario.keys.design != "none":
+        front = looking = CheckedPlane(front, plane, checker)
+    machine = _machine(scenario, keys, wired, front, records, recorded, observer, checker, is_fua)
+    return Model(
+        scenario, wanted_engine, layout, keys, wired, cipher_of, plane, measure, machine, recorded, looking
+    )
 
 
 def _keywrap(scenario: Scenario) -> KeyWrapUnit | None:
@@ -107,10 +120,11 @@ def _machine(
     scenario: Scenario,
     keys: FileKeys | None,
     wired: Wired | None,
-    plane: VerifyingPlane | None,
+    plane: DataPlane | None,
     records: Callable[[Records], None],
     recorded: RecordedMedia | None,
     observer: Observer | None,
+    checker: Checker | None,
     is_fua: IsFua | None,
 ) -> Machine:
     seed = scenario.run.seed
@@ -118,13 +132,14 @@ def _machine(
     storage: Storage | None = recorded
     if recorded is not None:
         device = _without_link(device)
-    elif observer is not None:
+    elif observer is not None or checker is not None:
         storage = watched_storage(device.media, stream(seed, "media"), is_fua)
+    plain, design = _kinds(observer, checker)
     if wired is None:
-        make: Callable[..., Machine] = Machine if observer is None else WatchedMachine
+        make: Callable[..., Machine] = plain
         objects = keys.objects if keys is not None else []
     else:
-        make = partial(DesignMachine if observer is None else WatchedDesignMachine, work=wired.work)
+        make = partial(design, work=wired.work)
         objects = wired.keyer.objects
     machine = make(
         device,
@@ -140,16 +155,26 @@ def _machine(
         ),
         fallback_holds_slot=kernel_profile(scenario.run.kernel).slot_held_during_submit,
         max_in_flight=scenario.run.max_in_flight,
-        plane=plane if plane is None or wired is None else DesignPlane(plane, wired.regions),
+        plane=plane,
         faults=scenario.faults,
         fault_rng=stream(seed, "faults"),
         is_fua=is_fua,
         storage=storage,
     )
-    if observer is not None:
+    if checker is not None:
+        assert isinstance(machine, CheckedMachine)
+        machine.check(checker, observer)
+    elif observer is not None:
         assert isinstance(machine, WatchedMachine)
         machine.watch(observer)
     return machine
+
+
+def _kinds(observer: Observer | None, checker: Checker | None) -> tuple[type[Machine], type[DesignMachine]]:
+    """What plain and other key designs run on."""
+    if checker is not None:
+        return CheckedMachine, CheckedDesignMachine
+    return (Machine, DesignMachine) if observer is None else (WatchedMachine, WatchedDesignMachine)
 
 
 def settled(scenario: Scenario) -> Scenario:

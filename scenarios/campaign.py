@@ -8,6 +8,7 @@ is read once more.
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, get_args
 
 import msgspec
@@ -30,6 +31,7 @@ from hwmodel.faultplan import (
     Reset,
     Slowdown,
 )
+from hwmodel.invariants import InvariantBroken
 from hwmodel.request import RECORD
 from scenarios.build import build
 from scenarios.load import load_device
@@ -87,9 +89,16 @@ class Campaign:
 
 
 def run_campaign(
-    runs: int, seed: int, *, on: str = "local", progress: Callable[[int], None] | None = None
+    runs: int,
+    seed: int,
+    *,
+    on: str = "local",
+    progress: Callable[[int], None] | None = None,
+    check: bool = False,
 ) -> Campaign:
     """``runs`` runs with the seeds from ``seed`` on; ``progress`` hears of every few that ended.
+
+    With ``check`` each run checks every invariant as it goes.
 
     Raises:
         BadInput: ``on`` is no place to run.
@@ -99,7 +108,7 @@ def run_campaign(
     violations: Counter[str] = Counter()
     failed: list[int] = []
     with Workers(on) as workers:
-        for outcomes in workers.executor.map(_run_seeds, seeds):
+        for outcomes in workers.executor.map(partial(_run_seeds, check=check), seeds):
             for outcome in outcomes:
                 counts += outcome.counts
                 violations += outcome.violations
@@ -110,28 +119,32 @@ def run_campaign(
     return Campaign(runs, counts, violations, tuple(failed))
 
 
-def _run_seeds(seeds: Sequence[int]) -> list[Outcome]:
-    return [_run_whatever_happens(seed) for seed in seeds]
+def _run_seeds(seeds: Sequence[int], *, check: bool) -> list[Outcome]:
+    return [_run_whatever_happens(seed, check) for seed in seeds]
 
 
-def _run_whatever_happens(seed: int) -> Outcome:
+def _run_whatever_happens(seed: int, check: bool) -> Outcome:
     try:
-        return run_seed(seed)
+        return run_seed(seed, check=check)
+    except InvariantBroken as broken:
+        return Outcome(seed, Counter({"runs": 1}), Counter({f"runs with a {broken}": 1}))
     except Exception as error:  # a broken machine is what a campaign looks for; its seed shows it again
         return Outcome(seed, Counter({"runs": 1}), Counter({f"runs broken by {error!r}": 1}))
 
 
-def run_seed(seed: int) -> Outcome:
-    """The run that ``seed`` means."""
+def run_seed(seed: int, *, check: bool = False) -> Outcome:
+    """The run that ``seed`` means; with ``check`` InvariantBroken when an invariant does not hold."""
     rng = stream(seed, "campaign")
     batch = _workload(rng)
     scenario = _scenario(rng, seed, int(batch.time_ns[-1]))
     rows: list[npt.NDArray[np.int64]] = []
-    model = build(scenario, watch=lambda records: rows.append(records[:, _ROW].copy()))
+    model = build(scenario, watch=lambda records: rows.append(records[:, _ROW].copy()), check=check)
     model.machine.clock.process(_alarm(model))
     model.machine.run(model.rows(_with_read_back(batch)), queue_depth=scenario.run.queue_depth)
     assert model.plane is not None
     model.plane.process()
+    if model.looking is not None:
+        model.looking.look()
     completed = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
     return Outcome(seed, _counts(model, scenario), _violations(model, completed))
 

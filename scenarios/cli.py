@@ -1,8 +1,9 @@
 """The ``blkcrypto`` command: parse, call, print; no logic.
 
-Exit status: 0 done; 1 a check failed (data mismatch, invariant, self-test); 2 the request is wrong; 130
-interrupted; 143 and 129 ended by SIGTERM and SIGHUP.  Only click is imported here: everything else is
-imported by the command that needs it, so that ``--help`` and shell completion are quick.
+Exit status: 0 done; 1 a check failed (data mismatch, invariant, self-test); 2 the request is wrong; 3 points
+of a sweep failed; 4 ``--check`` ended a run whose invariant broke; 130 interrupted; 143 and 129 ended by
+SIGTERM and SIGHUP.  Only click is imported here: everything else is imported by the command that needs it, so
+that ``--help`` and shell completion are quick.
 """
 
 import difflib
@@ -17,6 +18,7 @@ import click
 import blkcrypto
 from blkcrypto.base.errors import BadInput, BlkCryptoError
 from blkcrypto.base.units import UnitError, parse_duration_ns, parse_size
+from hwmodel.invariants import InvariantBroken
 from scenarios.commands.calibrate import calibrate
 from scenarios.commands.convert import convert
 from scenarios.commands.curve import curve_command
@@ -47,7 +49,7 @@ else:
 PLOTTED = (
     "stages", "latency", "throughput", "cpu", "programs", "disk", "memory", "own-ios", "written",
 )  # fmt: skip
-DONE, CHECK_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
+DONE, CHECK_FAILED, BAD_REQUEST, INVARIANT_BROKEN, INTERRUPTED = 0, 1, 2, 4, 130
 # Newer clicks raise it for a group without a command, older ones print the help themselves.
 _NO_ARGUMENTS: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
 _TOO_MANY = re.compile(r"(Got unexpected extra arguments?) \(.*\)")
@@ -143,6 +145,9 @@ def main(args: Sequence[str] | None = None) -> int:
         return _failed(" ".join(error.format_message().split()))
     except (BadInput, BlkCryptoError) as error:
         return _failed(str(error))
+    except InvariantBroken as broken:
+        _failed(str(broken))
+        return INVARIANT_BROKEN
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except (BrokenPipeError, _NobodyReads):
@@ -233,6 +238,10 @@ _set_option = click.option(
 )
 _seed_option = click.option("--seed", type=click.IntRange(min=0), help="Seed of every random stream.")
 
+_check_option = click.option(
+    "--check", is_flag=True, help="Check every invariant as the run goes on; it takes several times as long."
+)
+
 
 def _output_options(command: _Command) -> _Command:
     command = click.option("--quiet", "-q", is_flag=True, help="No report and no progress.")(command)
@@ -263,12 +272,14 @@ def _file_options(command: _Command) -> _Command:
 @_scenario_argument
 @_set_option
 @_seed_option
+@_check_option
 @_file_options
 @_output_options
 def run_command(
     scenario: str,
     sets: tuple[str, ...],
     seed: int | None,
+    check: bool,
     json_file: str | None,
     html_file: str | None,
     parquet_file: str | None,
@@ -283,7 +294,8 @@ def run_command(
     from scenarios.load import load_scenario
 
     chosen = load_scenario(scenario, sets=_with_seed(sets, seed))
-    return _run(chosen, _Files(json_file, html_file, parquet_file, timeline_file, timeline_bios), quiet)
+    files = _Files(json_file, html_file, parquet_file, timeline_file, timeline_bios)
+    return _run(chosen, files, quiet=quiet, check=check)
 
 
 @cli.command("replay")
@@ -336,11 +348,13 @@ def run_command(
 @click.option("--warmup", type=click.IntRange(min=0), metavar="N", help="Leave the first N bios out.")
 @_set_option
 @_seed_option
+@_check_option
 @_file_options
 @_output_options
 def replay_command(
     trace: str,
     sets: tuple[str, ...],
+    check: bool,
     json_file: str | None,
     html_file: str | None,
     parquet_file: str | None,
@@ -356,7 +370,8 @@ def replay_command(
     from scenarios.load import replay_scenario
 
     chosen = replay_scenario(trace, sets=sets, **options)
-    return _run(chosen, _Files(json_file, html_file, parquet_file, timeline_file, timeline_bios), quiet)
+    files = _Files(json_file, html_file, parquet_file, timeline_file, timeline_bios)
+    return _run(chosen, files, quiet=quiet, check=check)
 
 
 @cli.command("compare")
@@ -372,6 +387,7 @@ def replay_command(
 @click.option("--plot-of", type=click.Choice(PLOTTED), default="stages", help="What to draw instead.")
 @_set_option
 @_seed_option
+@_check_option
 @_output_options
 def compare_command(
     scenario: str,
@@ -380,6 +396,7 @@ def compare_command(
     plot_of: str,
     sets: tuple[str, ...],
     seed: int | None,
+    check: bool,
     json_file: str | None,
     html_file: str | None,
     quiet: bool,
@@ -404,7 +421,9 @@ def compare_command(
             setting = ", ".join(f"{key}={value}" for key, value in labels.items())
             progress.update(task, completed=number, total=count, description=setting)
 
-        points = run_grid(scenario, parse_vary(vary), sets=_with_seed(sets, seed), started=started)
+        points = run_grid(
+            scenario, parse_vary(vary), sets=_with_seed(sets, seed), started=started, check=check
+        )
     if json_file is not None:
         write_text(json_file, compare_json(points))
     if html_file is not None:
@@ -467,7 +486,7 @@ class _Files(NamedTuple):
     timeline_bios: str | None
 
 
-def _run(scenario: "Scenario", files: _Files, quiet: bool) -> int:
+def _run(scenario: "Scenario", files: _Files, *, quiet: bool, check: bool) -> int:
     """Run, report, and say whether all checks held."""
     from contextlib import ExitStack
     from dataclasses import replace
@@ -502,6 +521,7 @@ def _run(scenario: "Scenario", files: _Files, quiet: bool) -> int:
             progress=lambda rows: progress.advance(task, rows),
             sinks=sinks,
             observer=Observers(*observers) if len(observers) > 1 else next(iter(observers), None),
+            check=check,
         )
         if timeline is not None:
             timeline.finish()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from blkcrypto.base.errors import BadInput
+from hwmodel.invariants import InvariantBroken
 from scenarios.files.check import Refused
 from scenarios.load import load_scenario
 from scenarios.results.result import RunResult
@@ -54,14 +55,17 @@ def run_grid(
     *,
     sets: Sequence[str] = (),
     started: Callable[[int, int, Mapping[str, str]], None] | None = None,
+    check: bool = False,
 ) -> list[Point]:
     """Run a scenario at every combination of ``vary``, or of its own ``vary``; the last key varies fastest.
 
     Args:
         started: told the point's number, how many there are, and its labels.
+        check: every invariant, as the runs go on.
 
     Raises:
         BadInput: the scenario, a key or a value is wrong, or Linux refuses every combination.
+        InvariantBroken: with ``check``, one does not hold.
     """
     vary = vary or load_scenario(name_or_path, sets=sets).vary
     if not vary:
@@ -87,9 +91,18 @@ def run_grid(
         if isinstance(scenario, Refused):
             points.append(Point(labels=labels, result=None, refused=scenario.what))
         else:
-            result = run(scenario, figures=figures)
-            points.append(Point(labels=labels, result=result, scenario=scenario))
+            points.append(
+                Point(labels=labels, result=_checked(scenario, labels, figures, check), scenario=scenario)
+            )
     return points
+
+
+def _checked(scenario: Scenario, labels: Mapping[str, str], figures: bool, check: bool) -> RunResult:
+    try:
+        return run(scenario, figures=figures, check=check)
+    except InvariantBroken as broken:
+        where = ", ".join(f"{key}={value}" for key, value in labels.items())
+        raise InvariantBroken(broken.invariant, f"with {where}: {broken.what}", broken.history) from None
 
 
 def _scenario(name_or_path: str, sets: Sequence[str]) -> Scenario | Refused:

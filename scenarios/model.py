@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blkcrypto.block.key import BlkCryptoKey
+from hwmodel.checkedplane import CheckedPlane
 from hwmodel.clock import Row
 from hwmodel.controller import Machine
 from hwmodel.dataplane import UnitCipher, VerifyingPlane
@@ -36,6 +37,7 @@ class Model:
         cipher_of: the cipher that a key gives.
         plane: moves the bytes; None for timing only.
         recorded: the device times of the trace, where they are the media's.
+        looking: looks at the medium, when invariants are checked.
         rows_read: rows of the workload so far.
         bios_made: bios so far.
     """
@@ -50,6 +52,7 @@ class Model:
     measure: Measure
     machine: Machine
     recorded: RecordedMedia | None
+    looking: CheckedPlane | None = None
     rows_read: int = 0
     bios_made: int = 0
 

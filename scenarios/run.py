@@ -6,6 +6,20 @@ from contextlib import closing
 
 import blkcrypto
 from blkcrypto.base.errors import BadInput
+from hwmodel.checked import CheckedMachine
+from hwmodel.invariants import (
+    ACQUIRES_ADD_UP,
+    CIPHERTEXT,
+    EXACTLY_ONCE,
+    INVARIANTS,
+    NO_EVICTED_KEY,
+    NO_FLUSHED_WRITE_LOST,
+    NO_NEGATIVE_STAGE,
+    NOTHING_LEFT,
+    STAGE_SUMS,
+    Invariant,
+    InvariantBroken,
+)
 from hwmodel.observer import Observer
 from scenarios.build import build
 from scenarios.collector import collecting_seldom
@@ -29,6 +43,7 @@ def run(
     sinks: Sequence[RecordSink] = (),
     figures: bool = False,
     observer: Observer | None = None,
+    check: bool = False,
 ) -> RunResult:
     """Run ``scenario`` to the end.
 
@@ -38,21 +53,33 @@ def run(
         sinks: given the record of every finished bio, warm-up included.
         figures: of the key design too, where it is a plain one; all others give theirs anyway.
         observer: told of everything the machine does; the result is the same.
+        check: every invariant, as the run goes on (``hwmodel.invariants``); the result is the same, and says
+            which were checked.
 
     Raises:
         BadInput: the trace is damaged or unreadable, or the workload is empty.
+        InvariantBroken: with ``check``, one does not hold.
     """
     skipped: Counter[str] = Counter()
     if source is None:
         with closing(open_source(scenario)) as opened:
-            model = build(scenario, named_files=opened.named_files, observer=observer)
+            model = build(scenario, named_files=opened.named_files, observer=observer, check=check)
             _execute(model, opened.batches(model.layout), progress, sinks)
             skipped.update(opened.counts)
     else:
-        model = build(scenario, observer=observer)
+        model = build(scenario, observer=observer, check=check)
         _execute(model, source, progress, sinks)
     skipped.update(model.layout.counts)
-    return _result(model, {rule: count for rule, count in skipped.items() if count}, figures=figures)
+    result = _result(model, {rule: count for rule, count in skipped.items() if count}, figures=figures)
+    if check:
+        _require_all(result, model.measure.first_broken)
+    return result
+
+
+def _require_all(result: RunResult, history: str) -> None:
+    for invariant in INVARIANTS:
+        if not result.checks.get(invariant.name, True):
+            raise InvariantBroken(invariant, "seen at the end of the run", history)
 
 
 def _execute(
@@ -64,6 +91,8 @@ def _execute(
         model.machine.run(model.rows(batches, progress), queue_depth=_depth(scenario))
     if model.plane is not None:
         model.plane.process()
+    if model.looking is not None:
+        model.looking.look()
     if not model.measure.bios:
         raise BadInput("the workload has no I/O to run", where=scenario.workload.trace or scenario.name)
 
@@ -118,13 +147,14 @@ def _result(model: Model, skipped: dict[str, int], *, figures: bool) -> RunResul
         key_ops=_key_ops(model),
         files=counted.files if counted is not None else 0,
         checks={
-            "stage times sum to each bio's total": measure.stages_sum_to_total,
-            "no stage is negative": measure.no_negative_time,
-            "every keyslot acquired was a hit or a program": (
+            STAGE_SUMS.name: measure.stages_sum_to_total,
+            NO_NEGATIVE_STAGE.name: measure.no_negative_time,
+            ACQUIRES_ADD_UP.name: (
                 keyslots.acquires
                 == keyslots.hits + keyslots.programs + keyslots.failures + keyslots.abandoned
             ),
-            "nothing is left in flight": model.machine.is_idle,
+            NOTHING_LEFT.name: model.machine.is_idle,
+            **{invariant.name: True for invariant in _checked(model)},
             **_fault_checks(model),
         },
         faults=dict(model.machine.injector.counts) if model.machine.injector is not None else {},
@@ -170,12 +200,19 @@ def _fault_checks(model: Model) -> dict[str, bool]:
     if injector is None:
         return {}
     checks = {
-        "no bio is served with an evicted key": not injector.violations,
-        "every bio completes exactly once": model.measure.bios == model.bios_made,
+        NO_EVICTED_KEY.name: not injector.violations,
+        EXACTLY_ONCE.name: model.measure.bios == model.bios_made,
     }
     if model.plane is not None:
-        checks["no flushed write is lost"] = not model.plane.broken_promises
+        checks[NO_FLUSHED_WRITE_LOST.name] = not model.plane.broken_promises
     return checks
+
+
+def _checked(model: Model) -> tuple[Invariant, ...]:
+    """What was checked as the run went on, and held, or the run would have ended."""
+    if not isinstance(model.machine, CheckedMachine):
+        return ()
+    return (*model.machine.checked, *((CIPHERTEXT,) if model.looking is not None else ()))
 
 
 def _cpu(model: Model) -> CpuResult:

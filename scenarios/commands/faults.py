@@ -26,11 +26,12 @@ _SEEDS_SHOWN = 10
 @click.option(
     "--on", "where", default="local", show_default=True, metavar="local[:N]|dask://HOST:PORT", help="Where."
 )
+@click.option("--check", is_flag=True, help="Check every invariant as the runs go on; it takes longer.")
 @click.option("--json", "json_file", metavar="FILE|-", help="Write the counts as JSON.")
 @click.option("--html", "html_file", metavar="FILE|-", help="Write a page with the counts.")
 @click.option("--quiet", "-q", is_flag=True, help="No counts and no progress.")
 def faults_command(
-    runs: int, seed: int, where: str, json_file: str | None, html_file: str | None, quiet: bool
+    runs: int, seed: int, where: str, check: bool, json_file: str | None, html_file: str | None, quiet: bool
 ) -> int:
     """Run many small workloads with faults at random, and check what must never happen.
 
@@ -44,7 +45,9 @@ def faults_command(
     check_targets(json_file, html_file)
     with new_progress(quiet=quiet) as bar:
         task = bar.add_task("runs", total=runs)
-        campaign = run_campaign(runs, seed, on=where, progress=lambda ended: bar.advance(task, ended))
+        campaign = run_campaign(
+            runs, seed, on=where, progress=lambda ended: bar.advance(task, ended), check=check
+        )
     if json_file is not None:
         write_text(json_file, _json(campaign))
     if html_file is not None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from scenarios.sweeps.knee import Knee
     from scenarios.sweeps.sweep import Ended
 
-DONE, CHECK_FAILED, POINTS_FAILED = 0, 1, 3
+DONE, CHECK_FAILED, POINTS_FAILED, INVARIANT_BROKEN = 0, 1, 3, 4
 
 
 @click.command("sweep", short_help="Run every combination of what is varied, on all CPUs.")
@@ -42,6 +42,7 @@ DONE, CHECK_FAILED, POINTS_FAILED = 0, 1, 3
     help="Pool over KEY too; repeats, traces and volumes always are.",
 )
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
+@click.option("--check", is_flag=True, help="Check every invariant as the runs go on; it takes longer.")
 @click.option("--html", "html_file", metavar="FILE|-", help="Write a page with figures.")
 @click.option("--quiet", "-q", is_flag=True, help="No table and no progress.")
 def sweep_command(
@@ -53,6 +54,7 @@ def sweep_command(
     loss: str,
     pool: tuple[str, ...],
     sets: tuple[str, ...],
+    check: bool,
     html_file: str | None,
     quiet: bool,
 ) -> int:
@@ -74,7 +76,7 @@ def sweep_command(
     allowed = _share(loss)
     over = pooled_keys(pool)
     check_targets(html_file)
-    points = plan(scenario, parse_vary(vary), sets=sets, repeat=repeat)
+    points = plan(scenario, parse_vary(vary), sets=sets, repeat=repeat, check=check)
     with new_progress(quiet=quiet) as bar:
         task = bar.add_task("points", total=len(points))
         ended = run_points(
@@ -129,7 +131,10 @@ def _share(text: str) -> float:
 
 
 def _status(ended: "Sequence[Ended]") -> int:
-    if any(one.status == "failed" for one in ended):
+    failures = [one.error for one in ended if one.status == "failed"]
+    if any(error.startswith("InvariantBroken") for error in failures):
+        return INVARIANT_BROKEN
+    if failures:
         return POINTS_FAILED
     return DONE if all(_held(one.result) for one in ended if one.result is not None) else CHECK_FAILED
 

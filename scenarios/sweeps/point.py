@@ -32,6 +32,7 @@ class Point:
         scenario: None where Linux refuses the combination.
         digest: of all that the result depends on; empty without a scenario.
         refused: why there is no scenario.
+        check: check every invariant.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Point:
     scenario: Scenario | None
     digest: str = ""
     refused: str = ""
+    check: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +60,16 @@ class Outcome:
     wall_s: float = 0.0
 
 
-def digest(scenario: Scenario) -> str:
-    """What a result depends on, as 32 hex digits: the whole scenario, the trace's size and its first MiB, and
-    the program's version.
+def digest(scenario: Scenario, *, check: bool = False) -> str:
+    """What a result depends on, as 32 hex digits: the whole scenario, the trace's size and its first MiB, the
+    program's version, and whether invariants were checked.
 
     A trace that is not here (it may be where the workers are) counts by its name only.
     """
     found = hashlib.sha256(blkcrypto.__version__.encode() + b"\0")
     found.update(msgspec.json.encode(scenario, order="sorted"))
+    if check:
+        found.update(b"\0check\0")
     trace = scenario.workload.trace
     path = Path(trace_path(trace)) if trace is not None else None
     if path is not None and path.is_file():
@@ -75,12 +79,13 @@ def digest(scenario: Scenario) -> str:
     return found.hexdigest()[:32]
 
 
-def run_point(scenario: Scenario, version: str) -> Outcome:
+def run_point(scenario: Scenario, version: str, check: bool) -> Outcome:
     """Run ``scenario``.  Called in a worker: whatever goes wrong becomes an ``Outcome``, for not every
     exception survives the way back.
 
     Args:
         version: of the caller; a worker of another one would give results that do not belong together.
+        check: every invariant, as the run goes on.
     """
     begun = time.perf_counter()
     if version != blkcrypto.__version__:
@@ -88,7 +93,7 @@ def run_point(scenario: Scenario, version: str) -> Outcome:
         return Outcome(status="failed", result=what)
     try:
         pool = Pool(warmup=scenario.run.warmup)
-        result = run_object(run(scenario, sinks=[pool]))
+        result = run_object(run(scenario, sinks=[pool], check=check))
         kept = {"result": result, "pool": msgspec.to_builtins(pool.packed())}
         text = json.dumps(kept, ensure_ascii=False, allow_nan=False)
     except Exception as error:

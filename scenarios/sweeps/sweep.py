@@ -57,12 +57,14 @@ def plan(
     *,
     sets: Sequence[str] = (),
     repeat: int = 1,
+    check: bool = False,
 ) -> list[Point]:
     """All points of the grid; the last key varies fastest, and repeats faster still.
 
     Args:
         vary: key -> values; the scenario's own ``vary`` when empty.  Patterns of traces and volumes are
             replaced by what they stand for (``scenarios.sweeps.shards``).
+        check: every invariant, as each point's run goes on.
 
     Raises:
         BadInput: the scenario, a key or a value is wrong, or Linux refuses every combination.
@@ -84,7 +86,7 @@ def plan(
                 )
             )
             continue
-        points.extend(_repeats(name_or_path, labels, scenario, changes, repeat, len(points)))
+        points.extend(_repeats(name_or_path, labels, scenario, changes, repeat, len(points), check))
     if len(refusals) == len(points):
         raise refusals[0]
     check_read_again(point.scenario for point in points if point.scenario is not None)
@@ -98,6 +100,7 @@ def _repeats(
     changes: Sequence[str],
     repeat: int,
     first: int,
+    check: bool,
 ) -> Iterator[Point]:
     for number in range(repeat):
         seed = scenario.run.seed + number
@@ -109,7 +112,8 @@ def _repeats(
             repeat=number,
             seed=seed,
             scenario=scenario,
-            digest=digest(scenario),
+            digest=digest(scenario, check=check),
+            check=check,
         )
 
 
@@ -118,6 +122,7 @@ class _Task:
     """A point to run, and all others that would give the same result."""
 
     scenario: Scenario
+    check: bool
     points: list[Point]
     attempts: int = 0
 
@@ -146,7 +151,7 @@ def run_points(
             if found is not None:
                 ended[point.number] = found
             elif point.scenario is not None:
-                tasks.setdefault(point.digest, _Task(point.scenario, [])).points.append(point)
+                tasks.setdefault(point.digest, _Task(point.scenario, point.check, [])).points.append(point)
         _tell(progress, ended, points)
         if tasks:
             with Workers(on) as workers:
@@ -217,7 +222,7 @@ def _run(fresh: deque[_Task], workers: Workers) -> Iterator[tuple[_Task, Outcome
 def _submitted(tasks: deque[_Task], running: dict[Future[Outcome], _Task], workers: Workers) -> bool:
     """Hand out the first of ``tasks``; False when the executor is broken."""
     try:
-        future = workers.executor.submit(run_point, tasks[0].scenario, blkcrypto.__version__)
+        future = workers.executor.submit(run_point, tasks[0].scenario, blkcrypto.__version__, tasks[0].check)
     except BrokenExecutor:
         return False
     task = tasks.popleft()
