@@ -26,6 +26,12 @@ COMMANDS = {
 MAIN = "import sys; from scenarios.cli import main; sys.exit(main())"
 
 
+def _heed_signals() -> None:
+    """A shell's background processes ignore SIGINT, those under nohup SIGHUP, and so would theirs."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def started(command: str, folder: Path) -> "subprocess.Popen[bytes]":
     """``command``, in the middle of a trace that does not end."""
     process = subprocess.Popen(
@@ -34,8 +40,7 @@ def started(command: str, folder: Path) -> "subprocess.Popen[bytes]":
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # A shell's background processes ignore SIGINT, and so would theirs.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_heed_signals,
     )
     assert process.stdin is not None
     process.stdin.write(ROWS)

@@ -1,7 +1,6 @@
 """One point of a sweep: what identifies it, and running it, here or on another machine."""
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from scenarios.report.json import run_object
 from scenarios.run import run
 from scenarios.schema import Scenario
 from scenarios.source import trace_path
+from scenarios.sweeps.kept import sealed
 from scenarios.sweeps.pool import Pool
 
 _HEAD_BYTES: Final = 1 << 20
@@ -51,7 +51,7 @@ class Outcome:
 
     Attributes:
         status: ``done`` or ``failed``.
-        result: a ``scenarios.sweeps.store.KeptPoint`` as JSON on one line, or what went wrong.
+        result: a ``scenarios.sweeps.kept.KeptPoint``, sealed, or what went wrong.
         wall_s: how long it took, for people to plan with; never part of a result.
     """
 
@@ -94,8 +94,7 @@ def run_point(scenario: Scenario, version: str, check: bool) -> Outcome:
     try:
         pool = Pool(warmup=scenario.run.warmup)
         result = run_object(run(scenario, sinks=[pool], check=check))
-        kept = {"result": result, "pool": msgspec.to_builtins(pool.packed())}
-        text = json.dumps(kept, ensure_ascii=False, allow_nan=False)
+        text = sealed(result, msgspec.to_builtins(pool.packed()))
     except Exception as error:
         return Outcome(status="failed", result=f"{type(error).__name__}: {error}")
     return Outcome(status="done", result=text, wall_s=time.perf_counter() - begun)

@@ -1,12 +1,13 @@
 """A sweep's folder: a file per finished point, and an index.
 
-    points/DIGEST.json   one point's result, and what it adds to pooled ones; whole or not there
+    points/DIGEST.json   one point's result, and what it adds to pooled ones, with a hash; whole or not there
     index.sqlite         one row per point: parameters, seed, digest, status, attempts, time spent, metrics
     results.json         all points in the order of the grid, once all have ended
     results.csv          the same as a table, less detailed
     merged.csv           pooled distributions, where several points answer one question
 
-A point is finished when its file is there: the index is for people and may be deleted.  Only one sweep at a
+A point is finished when its file is there and its hash fits; one that was damaged since is run again.  The
+index is for people and may be deleted.  Only one sweep at a
 time writes to a folder.
 """
 
@@ -19,14 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import msgspec
-
 from blkcrypto.base.errors import BadInput
 from scenarios.report.files import write_text
+from scenarios.sweeps.kept import Json, KeptPoint, unsealed
 from scenarios.sweeps.point import Point
-from scenarios.sweeps.pool import Packed
-
-Json = dict[str, object]
 
 # Column, its SQL type, and where it is in a result.
 METRICS: Final = (
@@ -67,23 +64,11 @@ def metrics(result: Json) -> dict[str, float | int | None]:
     return found
 
 
-class KeptPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a finished point.
-
-    Attributes:
-        result: the run's JSON object.
-        pool: what it adds to pooled distributions (``Pool.packed``).
-    """
-
-    result: Json
-    pool: dict[str, dict[str, Packed]]
-
-
 def kept_point(folder: Path, digest: str) -> KeptPoint | None:
     """A finished point; None when there is none, or its file was damaged."""
     try:
-        return msgspec.json.decode(_file(folder, digest).read_bytes(), type=KeptPoint)
-    except (OSError, msgspec.DecodeError):
+        return unsealed(_file(folder, digest).read_bytes())
+    except OSError:
         return None
 
 
@@ -137,7 +122,7 @@ class Store:
         return kept.result if kept is not None else None
 
     def save(self, digest: str, kept: str) -> None:
-        """Keep a finished point: ``KeptPoint`` as JSON."""
+        """Keep a finished point, ``sealed``."""
         write_text(str(_file(self.folder, digest)), kept + "\n")
 
     def note(
@@ -176,9 +161,9 @@ class Store:
 def _new_index(path: Path) -> tuple[dict[str, tuple[int, float | None]], sqlite3.Connection]:
     """An empty index, and what the one before says was spent: digest -> attempts and wall-clock seconds."""
     spent = {}
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as before:
+    with suppress(sqlite3.Error, ValueError, TypeError), closing(sqlite3.connect(path)) as before:
         rows = before.execute("SELECT digest, attempts, wall_s FROM points WHERE status = 'done'")
-        spent = {digest: (attempts, wall_s) for digest, attempts, wall_s in rows}
+        spent = {digest: (int(attempts), wall_s) for digest, attempts, wall_s in rows}
     for file in (path, path.with_name(f"{path.name}-journal")):
         file.unlink(missing_ok=True)
     index = sqlite3.connect(path)

@@ -25,9 +25,10 @@ from scenarios.load import load_scenario
 from scenarios.schema import Scenario
 from scenarios.source import check_read_again
 from scenarios.sweeps.executor import Workers
+from scenarios.sweeps.kept import Json
 from scenarios.sweeps.point import Outcome, Point, digest, run_point
 from scenarios.sweeps.shards import expanded
-from scenarios.sweeps.store import Json, Store
+from scenarios.sweeps.store import Store
 
 ATTEMPTS: Final = 2
 # Handed out per point that can run: no worker waits for its next, and a cluster's queue stays short.

@@ -1,13 +1,12 @@
 """What is fuzzed.  A target takes any bytes and returns, or raises one of the product's own errors.
 
-Parquet is not here: polars reads it, and answers some damage by ending the process.
+Parquet is not here, neither as a trace nor as the records that ``explain`` reads: polars reads it, and
+answers some damage by ending the process.
 """
 
 import functools
 import lzma
-import os
 import struct
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +28,9 @@ from scenarios.traces.columns import parse_columns
 from scenarios.traces.formats import FORMATS
 from tests.fuzz import nbd
 from tests.fuzz.commands import command_lines, run_command_line
+from tests.fuzz.folder import folder
+from tests.fuzz.ondisk import feed_header, feed_table, header_seeds, table_seeds
+from tests.fuzz.results import feed_index, feed_point, index_seeds, point_seeds
 from tests.test_trace_damage import SAMPLES, columns_for
 
 ROOT: Final = Path(__file__).parents[2]
@@ -58,15 +60,8 @@ class Target:
         return False
 
 
-@functools.cache
-def _folder() -> Path:
-    """A folder for the files of this process, in memory where there is such a place."""
-    memory = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory if os.access(memory, os.W_OK) else None))
-
-
 def _file(name: str, data: bytes) -> str:
-    path = _folder() / name
+    path = folder() / name
     path.write_bytes(data)
     return str(path)
 
@@ -176,7 +171,7 @@ def _image_seeds() -> list[bytes]:
 
 
 def _unit_file_seeds() -> list[bytes]:
-    path = _folder() / "seed.json"
+    path = folder() / "seed.json"
     new_unit_file(path, "ufs-ice-hwkm-v2", "kdf1").save(_unit())
     return [path.read_bytes()]
 
@@ -227,6 +222,10 @@ TARGETS: Final = {
             seeds=_unit_file_seeds,
             feed=lambda data: read_unit_file(Path(_file("unit.json", data))),
         ),
+        Target(name="points", seeds=point_seeds, feed=feed_point),
+        Target(name="indexes", seeds=index_seeds, feed=feed_index),
+        Target(name="dm-tables", seeds=table_seeds, feed=feed_table),
+        Target(name="key-headers", seeds=header_seeds, feed=feed_header),
         Target(name="images", seeds=_image_seeds, feed=_feed_image),
         Target(name="nbd", seeds=nbd.seeds, feed=nbd.feed),
         Target(name="command-lines", seeds=command_lines, feed=run_command_line),

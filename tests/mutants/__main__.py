@@ -75,13 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="print the names and stop")
     parser.add_argument("--sampled", type=int, metavar="N", help="run N mutants that nobody chose instead")
     parser.add_argument("--seed", type=int, default=1, help="that draws them")
-    parser.add_argument("--coverage", type=Path, help="recorded contexts; build/coverage/data when left out")
+    parser.add_argument("--recorded", type=Path, help="what `make coverage` left; build/coverage")
     options = parser.parse_args(arguments)
     if options.sampled is not None:
-        from tests.mutants.sampled import COVERAGE, run_sampled
+        from tests.mutants.sampled import RECORDED, run_sampled
 
-        coverage = options.coverage or COVERAGE
-        return run_sampled(options.sampled, options.seed, jobs=options.jobs, coverage=coverage)
+        recorded = options.recorded or RECORDED
+        return run_sampled(options.sampled, options.seed, jobs=options.jobs, recorded=recorded)
     mutants = [m for m in ALL if not options.only or any(word in m.name for word in options.only)]
     if options.list:
         print("\n".join(mutant.name for mutant in mutants))

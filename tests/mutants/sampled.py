@@ -12,13 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
 from typing import Final
+from xml.etree import ElementTree
 
 from coverage import CoverageData
 
@@ -26,33 +26,57 @@ from tests.mutants.sites import Site, mutated, sites
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("blkcrypto/block", "blkcrypto/fs")
-COVERAGE: Final = ROOT / "build" / "coverage" / "data"
+RECORDED: Final = ROOT / "build" / "coverage"  # what `make coverage` leaves: data, tests.xml
 _NOT_COPIED: Final = shutil.ignore_patterns(
     ".git", ".venv", "build", "__pycache__", ".*_cache", ".hypothesis"
 )
-# The first round is a few tests of each kind; only what survives those meets all others.
-_ROUNDS: Final = ((60, 2, 120), (600, 1000, 420))  # tests, of one function at most, seconds
+# Tests, of one function at most, recorded seconds together, and seconds of CPU time that they may take.
+_ROUNDS: Final = ((60, 2, 10.0, 90), (600, 100, 60.0, 400), (1 << 20, 1 << 20, 1e9, 3000))
+_WALL: Final = 10  # times that, on a machine that others use
+_UNKNOWN_S: Final = 0.3
+# A process of its own, so that a test that never ends is ended by the kernel, however busy the machine is.
+_LIMITED: Final = (
+    "import resource, sys, pytest; limit = int(sys.argv.pop(1));"
+    "resource.setrlimit(resource.RLIMIT_CPU, (limit, limit)); sys.exit(pytest.main(sys.argv[1:]))"
+)
 _NOT_ALONE: Final = re.compile(r"test_(docs|installed_wheel|map|interruption|hostile_input)")
 _FAILED, _PASSED, _NOTHING = 1, 0, 5
 
 
-@dataclass(slots=True)
-class Reach:
-    """Which tests reach which lines, as recorded."""
+class Recorded:
+    """Which tests reach which lines, and how long they take, as ``make coverage`` recorded it."""
 
-    data: CoverageData
-    _files: dict[str, dict[int, list[str]]] = field(default_factory=dict)
+    def __init__(self, folder: Path) -> None:
+        self._data = CoverageData(str(folder / "data"))
+        self._data.read()
+        self._lines: dict[str, dict[int, list[str]]] = {}
+        self._seconds = {
+            f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}": float(
+                case.get("time", 0)
+            )
+            for case in ElementTree.parse(folder / "tests.xml").iter("testcase")
+        }
 
-    def tests(self, site: Site) -> list[str]:
-        """Node ids that reach the statement; of the whole file where it runs on import."""
-        name = str(site.path.relative_to(ROOT))
-        if name not in self._files:
-            self._files[name] = self.data.contexts_by_lineno(name)
-        lines = self._files[name]
+    def tests(self, site: Site) -> list[tuple[float, str]]:
+        """Seconds and node ids of what reaches the statement.
+
+        What runs on import is reached by whatever reaches its file, or else its folder.
+        """
+        lines = self._reached(site.path)
         reached = {test for line in range(site.first, site.last + 1) for test in lines.get(line, ())}
         if "" in reached:
-            reached |= {test for tests in lines.values() for test in tests}
-        return sorted({test.partition("|")[0] for test in reached if test and not _NOT_ALONE.search(test)})
+            reached = {test for tests in lines.values() for test in tests}
+        if reached == {""}:
+            beside = [self._reached(path) for path in site.path.parent.glob("*.py")]
+            reached = {test for lines in beside for tests in lines.values() for test in tests}
+        tests = {test.partition("|")[0] for test in reached if test and not _NOT_ALONE.search(test)}
+        return sorted((self._seconds.get(test, _UNKNOWN_S), test) for test in tests)
+
+    def _reached(self, path: Path) -> dict[int, list[str]]:
+        name = str(path.relative_to(ROOT))
+        if name not in self._lines:
+            self._lines[name] = self._data.contexts_by_lineno(name)
+        return self._lines[name]
 
 
 def drawn(count: int, seed: int) -> list[Site]:
@@ -65,22 +89,29 @@ def drawn(count: int, seed: int) -> list[Site]:
     return random.Random(seed).sample(every, min(count, len(every)))
 
 
-def rounds(tests: Sequence[str], rng: random.Random) -> Iterator[tuple[list[str], int]]:
-    """Tests to run one after the other, and how many seconds they may take."""
+def rounds(tests: Sequence[tuple[float, str]], rng: random.Random) -> Iterator[tuple[list[str], int]]:
+    """Tests to run one after the other, few, quick and different ones first; seconds that they may take."""
     done: set[str] = set()
-    for most, of_one, seconds in _ROUNDS:
-        by_function: dict[str, list[str]] = defaultdict(list)
-        for test in rng.sample(tests, len(tests)):
-            by_function[test.partition("[")[0]].append(test)
-        chosen = [test for group in by_function.values() for test in group[:of_one] if test not in done][
-            :most
-        ]
+    shuffled = sorted(rng.sample(tests, len(tests)), key=lambda test: test[0])
+    for most, most_of_one, most_s, limit_s in _ROUNDS:
+        chosen: list[str] = []
+        of_one: Counter[str] = Counter()
+        total_s = 0.0
+        for seconds, test in shuffled:
+            function = test.partition("[")[0]
+            if test in done or of_one[function] >= most_of_one or len(chosen) >= most:
+                continue
+            if chosen and total_s + seconds > most_s:
+                break
+            chosen.append(test)
+            of_one[function] += 1
+            total_s += seconds
         done.update(chosen)
         if chosen:
-            yield chosen, seconds
+            yield chosen, limit_s
 
 
-def verdict(site: Site, tests: Sequence[str], tree: Path) -> str:
+def verdict(site: Site, tests: Sequence[tuple[float, str]], tree: Path) -> str:
     """``found``, ``found: does not end``, ``SURVIVED`` or ``SURVIVED: no test comes there``."""
     if not tests:
         return "SURVIVED: no test comes there"
@@ -96,7 +127,7 @@ def verdict(site: Site, tests: Sequence[str], tree: Path) -> str:
             if status == _FAILED:
                 return "found"
             if status not in (_PASSED, _NOTHING):
-                return "found: not even collected"
+                return "found: not even imported"
         return "SURVIVED"
     finally:
         path.write_text(text)
@@ -112,38 +143,37 @@ def _touch(path: Path) -> None:
     os.utime(path, (when, when))
 
 
-def _run(tree: Path, tests: Sequence[str], seconds: int) -> int | None:
+def _run(tree: Path, tests: Sequence[str], limit_s: int) -> int | None:
     """Exit status of pytest; None when it took too long."""
-    words = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:xdist", "-p", "no:cov"]
     listed = tree / "chosen-tests"
     listed.write_text("\n".join(tests))
+    words = [sys.executable, "-c", _LIMITED, str(limit_s), "-x", "-q", "-p", "no:xdist", "-p", "no:cov"]
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONPYCACHEPREFIX": str(tree / "pycache")}
     try:
         done = subprocess.run(
             [*words, f"@{listed}"],
             cwd=tree,
             env=environment | {"OPENBLAS_NUM_THREADS": "1"},
-            timeout=seconds,
+            timeout=_WALL * limit_s,
             check=False,
             capture_output=True,
         )
     except subprocess.TimeoutExpired:
         return None
-    return done.returncode
+    return None if done.returncode < 0 else done.returncode
 
 
-def run_sampled(count: int, seed: int, *, jobs: int, coverage: Path) -> int:
+def run_sampled(count: int, seed: int, *, jobs: int, recorded: Path) -> int:
     """Draw, run and report; 1 when more than a tenth survived."""
-    reach = Reach(CoverageData(str(coverage)))
-    reach.data.read()
-    chosen = [(site, reach.tests(site)) for site in drawn(count, seed)]
+    known = Recorded(recorded)
+    chosen = [(site, known.tests(site)) for site in drawn(count, seed)]
     survived: list[tuple[Site, str]] = []
     trees: Queue[Path] = Queue()
     with tempfile.TemporaryDirectory(prefix="sampled-") as scratch, ThreadPoolExecutor(jobs) as pool:
         for job in range(jobs):
             trees.put(_copy(Path(scratch) / str(job)))
 
-        def one(site: Site, tests: list[str]) -> tuple[Site, str, float]:
+        def one(site: Site, tests: list[tuple[float, str]]) -> tuple[Site, str, float]:
             tree, begun = trees.get(), time.monotonic()
             try:
                 return site, verdict(site, tests, tree), time.monotonic() - begun

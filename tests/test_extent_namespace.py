@@ -1,0 +1,74 @@
+"""Names, ranges and clones of the filesystem with extents: what is refused, and with which errno."""
+
+import errno
+from collections.abc import Callable
+
+import pytest
+
+from blkcrypto.base.errors import BlkCryptoError
+from blkcrypto.fs.extents import namespace
+from blkcrypto.fs.extents.designs import EXTENT_DESIGNS, CloneCheck, ExtentDesign
+from blkcrypto.fs.extents.file import ExtentFile
+from tests.extent_world import BLOCK, World, blocks, every_design
+
+Call = Callable[[World, ExtentFile], object]
+
+# A file of six and a half blocks, open.  Sources: open(2), fallocate(2), ioctl_ficlonerange(2).
+CASES: dict[str, tuple[int, Call]] = {
+    "a directory again": (errno.EEXIST, lambda w, _: namespace.make_dir(w.volume, "d")),
+    "a file again": (errno.EEXIST, lambda w, _: namespace.create(w.volume, "d/f")),
+    "a file in no directory": (errno.ENOENT, lambda w, _: namespace.create(w.volume, "none/f")),
+    "no such file": (errno.ENOENT, lambda w, _: namespace.open_file(w.volume, "d/none")),
+    "unlinking nothing": (errno.ENOENT, lambda w, _: namespace.unlink(w.volume, "d/none")),
+    "unlinking an open file": (errno.EBUSY, lambda w, _: namespace.unlink(w.volume, "d/f")),
+    "a hole of nothing": (errno.EINVAL, lambda _, f: f.punch_hole(0, 0)),
+    "a hole before the file": (errno.EINVAL, lambda _, f: f.punch_hole(-BLOCK, BLOCK)),
+    "preallocating nothing": (errno.EINVAL, lambda _, f: f.preallocate(0, 0)),
+    "collapsing": (errno.EOPNOTSUPP, lambda _, f: f.collapse_range(0, BLOCK)),
+    "a clone past the end": (errno.EINVAL, lambda _, f: f.clone_from(f, 6 * BLOCK, 16 * BLOCK, BLOCK)),
+    "a clone from within a block": (errno.EINVAL, lambda _, f: f.clone_from(f, 512, 16 * BLOCK, BLOCK)),
+    "a clone to within a block": (errno.EINVAL, lambda _, f: f.clone_from(f, 0, 16 * BLOCK + 512, BLOCK)),
+    "a clone of half a block": (errno.EINVAL, lambda _, f: f.clone_from(f, 0, 16 * BLOCK, BLOCK // 2)),
+    "a clone over itself": (errno.EINVAL, lambda _, f: f.clone_from(f, 0, BLOCK, 2 * BLOCK)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_cannot_be_is_refused(case: str) -> None:
+    number, call = CASES[case]
+    world = World(next(iter(EXTENT_DESIGNS.values())))
+    file = namespace.create(world.volume, "d/f")
+    file.write(0, blocks(0, 6) + b"half".ljust(BLOCK // 2, b"."))
+    with pytest.raises(BlkCryptoError) as caught:
+        call(world, file)
+    assert caught.value.errno == number
+
+
+@every_design
+def test_a_clone_up_to_the_end_of_both_files_may_end_within_a_block(design: ExtentDesign) -> None:
+    world = World(design)
+    source, target = world.open("a", make=True), world.open("b", make=True)
+    text = blocks(0, 2) + b"rest"
+    source.write(0, text)
+    target.clone_from(source, 0, 0, len(text))
+    assert target.read(0, 4 * BLOCK) == text
+
+
+def test_a_plain_and_an_encrypted_file_never_share_extents() -> None:
+    design = next(each for each in EXTENT_DESIGNS.values() if each.clone_check is not CloneCheck.SAME_POLICY)
+    world = World(design)
+    namespace.make_dir(world.volume, "plain")
+    plain, encrypted = namespace.create(world.volume, "plain/f"), world.open("f", make=True)
+    plain.write(0, blocks(0, 1))
+    with pytest.raises(BlkCryptoError) as caught:
+        encrypted.clone_from(plain, 0, 0, BLOCK)
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_a_file_that_is_closed_twice_is_closed_once() -> None:
+    world = World(next(iter(EXTENT_DESIGNS.values())))
+    file, other = world.open("f", make=True), world.open("f")
+    file.close()
+    file.close()
+    assert file.inode.opens == 1
+    other.close()
