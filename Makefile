@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= auto
 
-.PHONY: demo test lint bench docs mutants fuzz clean
+.PHONY: demo test lint bench docs mutants coverage fuzz soak clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "blkcrypto needs Python 3.11 or newer: set PYTHON=python3.11")'
@@ -38,6 +38,19 @@ mutants: $(STAMP)
 SECONDS ?= 600
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+# An hour of mixed replays with faults: `make soak SECONDS=3600`.
+soak: SECONDS := $(if $(filter file,$(origin SECONDS)),3600,$(SECONDS))
+soak: $(STAMP)
+	$(BIN)/python -m tests.soak --seconds $(SECONDS)
+
+# Branch coverage, with the tests that reach each line; `python -m tests.mutants --sampled N` reads both files.
+COVERED := build/coverage
+coverage: $(STAMP)
+	mkdir -p $(COVERED)
+	COVERAGE_FILE=$(COVERED)/data $(BIN)/python -m pytest -n 2 -m 'not bench' \
+		--cov --cov-context=test --cov-report= --junitxml=$(COVERED)/tests.xml
+	COVERAGE_FILE=$(COVERED)/data $(BIN)/python -m coverage report --skip-covered
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -129,3 +129,15 @@ def test_a_reset_makes_its_assumed_duration_count(tmp_path: Path) -> None:
     without = run(scenario(tmp_path, "")).assumptions
     with_reset = run(scenario(tmp_path, '[[faults.resets]]\nat = "5ms"')).assumptions
     assert [line.split(" = ")[0] for line in with_reset if line not in without] == ["controller.reset_ns"]
+
+
+@pytest.mark.parametrize("design", ["fscrypt-per-file", "extents-lightweight", "inline-data-a1"])
+def test_bios_of_every_design_survive_programs_that_fail(design: str, tmp_path: Path) -> None:
+    """A bio whose key cannot be programmed fails, and its DUN is not taken for anything else."""
+    found = run(
+        scenario(tmp_path, "[faults.rates]\nprogram_failure = 0.2\n", f"keys.design={design}", "ios=500")
+    )
+    assert found.errors
+    assert found.faults["failed programs"] > 0
+    assert found.mismatches == 0
+    assert all(found.checks.values())

@@ -29,8 +29,16 @@ class DesignPlane:
             self._plane.complete(request, self._key(request, key))
 
     def _key(self, request: Request, key: BlkCryptoKey | None) -> BlkCryptoKey | None:
-        """The key of ``request``, whose DUN becomes the data's own where the filesystem encrypted it."""
-        if key is None and request.dun and (request.op == READ or request.op == WRITE):
+        """The key of ``request``, whose DUN becomes the data's own where the filesystem encrypted it.
+
+        A request with a key of its own that got none failed, and has a DUN of the usual kind.
+        """
+        if (
+            key is None
+            and request.key is None
+            and request.dun
+            and (request.op == READ or request.op == WRITE)
+        ):
             key, request.dun = self._regions[request.dun - 1]
         return key
 

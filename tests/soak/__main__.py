@@ -33,6 +33,7 @@ def soak(
     seed: int,
     grow_bytes: int,
     every_s: float = 60,
+    clock: Callable[[], float] = time.monotonic,
     memory: Callable[[], int] = resident,
     say: Callable[[str], None] = print,
 ) -> int:
@@ -43,9 +44,9 @@ def soak(
         every_s: how often counts are said.
     """
     rng, counts = np.random.default_rng(seed), Counter[str]()
-    begun = said = time.monotonic()
+    begun = said = clock()
     warm = number = 0
-    while (now := time.monotonic()) < begun + seconds:
+    while (now := clock()) < begun + seconds:
         try:
             counts += run_next(seed + number, rng)
         except Violated as error:
@@ -64,7 +65,7 @@ def soak(
             if (held := memory()) > warm + grow_bytes:
                 say(f"GREW from {warm // MIB} to {held // MIB} MiB in {number - WARM_RUNS:,} runs")
                 return 1
-    say(_line(time.monotonic() - begun, counts, memory(), warm))
+    say(_line(clock() - begun, counts, memory(), warm))
     say("nothing violated" + (", memory flat" if warm else "; too short to say anything of memory"))
     return 0
 
@@ -72,7 +73,8 @@ def soak(
 def _line(seconds: float, counts: Counter[str], held: int, warm: int) -> str:
     shown = ", ".join(f"{counts[name]:,} {name}" for name in SHOWN)
     grown = f" ({(held - warm) / MIB:+.1f})" if warm else ""
-    return f"{seconds:6.0f} s: {shown}; {held / MIB:.1f} MiB{grown}, {len(os.listdir('/proc/self/fd'))} files open"
+    files = len(os.listdir("/proc/self/fd"))
+    return f"{seconds:6.0f} s: {shown}; {held / MIB:.1f} MiB{grown}, {files} files open"
 
 
 def main() -> int:
