@@ -299,3 +299,20 @@ def test_names_hashes_and_no_key_names_are_those_that_linux_stored(case: str) ->
 def hashes_of(text: str) -> tuple[int, int]:
     raw = bytes.fromhex(text)
     return int.from_bytes(raw[:4], "little"), int.from_bytes(raw[4:], "little")
+
+
+# Default_Ignorable_Code_Point of Unicode 12.1 (DerivedCoreProperties.txt): first and last of each range.
+IGNORABLE = (
+    (0x00AD, 0x00AD), (0x034F, 0x034F), (0x061C, 0x061C), (0x115F, 0x1160), (0x17B4, 0x17B5),
+    (0x180B, 0x180E), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164),
+    (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3),
+    (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "last"), IGNORABLE)
+def test_ignorable_characters_do_not_count_and_their_neighbours_do(first: int, last: int) -> None:
+    for point in (first, (first + last) // 2, last):
+        assert casefold(f"a{chr(point)}b".encode()) == b"ab"
+    for point in (first - 1, last + 1):
+        assert casefold(f"a{chr(point)}b".encode()) != b"ab"

@@ -82,6 +82,15 @@ def test_another_name_or_target_is_found(one_case: Path, old: str, new: str, wha
 
 
 @needs_golden
+def test_a_table_that_linux_refuses_and_we_do_not_is_found(one_case: Path) -> None:
+    path = one_case / "dm/dm.json"
+    tables = json.loads(path.read_text())
+    next(case for case in tables["cases"] if case["result"] == "OK")["result"] = "Invalid argument"
+    path.write_text(json.dumps(tables))
+    assert {mismatch.what for mismatch in run_golden(one_case).mismatches} == {"dm table"}
+
+
+@needs_golden
 @pytest.mark.parametrize(
     "name", ["index.json", CASE, "ext4-4k/v2-lblk32.bin", "vectors/fscrypt-vectors.json"]
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -239,6 +240,30 @@ def test_a_flipped_bit_past_the_end_of_a_file_is_a_problem() -> None:
 
     assert len(report.problems) == 1
     assert "inode 13: bytes past its end decrypt to something" in report.problems[0]
+
+
+@needs_golden
+def test_a_flipped_bit_past_the_end_of_a_file_smaller_than_a_block_is_a_problem() -> None:
+    case = golden_case(PERFILE)
+    small = next(item for item in items(case, "file") if 0 < item["size"] < 2000 and item["runs"])
+    data = golden_image("image-4k")
+    data[small["runs"][0]["pblk"] * 4096 + 4000] ^= 1
+    image = opened(data, keys_of(case))
+
+    report = verify(image, image.find(b"/v2-perfile"))
+
+    assert len(report.problems) == 1
+    assert "bytes past its end decrypt to something" in report.problems[0]
+
+
+@needs_golden
+def test_a_damaged_record_of_an_image_says_that_it_is_no_golden_case(tmp_path: Path) -> None:
+    case = golden_case(PERFILE)
+    case["master_key"] = "no hex"
+    path = tmp_path / "case.json"
+    path.write_text(json.dumps(case))
+    with pytest.raises(BadInput, match="not a golden case"):
+        compare(opened(golden_image("image-4k")).volume, path)
 
 
 @needs_golden

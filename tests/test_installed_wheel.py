@@ -1,6 +1,8 @@
 """What is installed behaves as the checkout does."""
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +60,41 @@ def test_the_installed_wheel_gives_the_checkout_s_bytes(installed: Path) -> None
 
 def test_the_same_seed_gives_the_same_bytes_again() -> None:
     assert result(ROOT) == result(ROOT)
+
+
+def test_the_wheel_is_the_same_bytes_wherever_and_whenever_it_is_built(tmp_path: Path) -> None:
+    """Folders, dates of files, time zone and rights differ; the archive must not."""
+    pytest.importorskip("hatchling", reason="building the wheel offline needs hatchling")
+    wheels = []
+    for folder, date, zone, umask in (
+        ("here", 1_000_000_000, "UTC", 0o022),
+        ("deep/er", 1_700_000_000, "Asia/Tokyo", 0o077),
+    ):
+        tree = tmp_path / folder
+        for name in ("blkcrypto", "hwmodel", "scenarios"):
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, tree)
+        for path in tree.rglob("*"):
+            os.utime(path, (date, date))
+        environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "hatchling",
+                "build",
+                "--target",
+                "wheel",
+                "--directory",
+                str(tree / "out"),
+            ],
+            cwd=tree,
+            env=environment | {"TZ": zone},
+            umask=umask,
+            check=True,
+            capture_output=True,
+        )
+        (wheel,) = (tree / "out").glob("*.whl")
+        wheels.append((wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest()))
+    assert wheels[0] == wheels[1]

@@ -87,6 +87,16 @@ def test_the_error_is_the_manual_pages(case: str, mount: Mount) -> None:
     assert caught.value.errno == number
 
 
+def test_a_replaced_file_loses_its_name_and_lives_until_it_is_closed(mount: Mount) -> None:
+    replaced = opened(mount, "full/file")
+    rename(mount, "file", "full/file")
+    assert replaced.inode.disk.nlink == 0
+    assert replaced.read(0, 100) == b"other contents"
+    assert read(mount, "full/file") == b"contents"
+    replaced.close()
+    assert replaced.inode.disk.ino not in mount.disk.inodes
+
+
 def test_a_directory_that_replaces_an_empty_one_keeps_its_entries(mount: Mount) -> None:
     rename(mount, "full", "empty")
     assert sorted(namei.readdir(mount, "/")) == [b"empty", b"file"]

@@ -17,7 +17,7 @@ from tests.soak.workload import Violated, run_next
 
 MIB: Final = 1 << 20
 #: Memory is compared with what it was after this many runs: by then every kind of run has been there.
-WARM_RUNS: Final = 100
+WARM_RUNS: Final = 50
 SHOWN: Final = ("runs", "replays", "bios", "controller resets", "power cuts", "failed programs", "evictions")
 
 
@@ -82,7 +82,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--grow-mib", type=int, default=64, help="by how much memory may grow once warm")
+    parser.add_argument("--grow-mib", type=int, default=128, help="by how much memory may grow once warm")
     options = parser.parse_args()
 
     def say(text: str) -> None:
