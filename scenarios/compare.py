@@ -91,9 +91,8 @@ def run_grid(
         if isinstance(scenario, Refused):
             points.append(Point(labels=labels, result=None, refused=scenario.what))
         else:
-            points.append(
-                Point(labels=labels, result=_checked(scenario, labels, figures, check), scenario=scenario)
-            )
+            result = _checked(scenario, labels, figures, check)
+            points.append(Point(labels=labels, result=result, scenario=scenario))
     return points
 
 

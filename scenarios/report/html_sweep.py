@@ -17,8 +17,9 @@ from scenarios.report.markup import Cell
 from scenarios.report.svg import Bar, Line, Part, bar_chart, line_chart
 from scenarios.report.sweep import MOST_KNEES, knee_answers, knee_sentence, reasons, setting
 from scenarios.results.distribution import student_t975
+from scenarios.sweeps.kept import Json
 from scenarios.sweeps.knee import Knee, is_keyslots, varies_keyslots
-from scenarios.sweeps.store import Json, metrics
+from scenarios.sweeps.store import metrics
 from scenarios.sweeps.sweep import Ended
 
 _MOST_BARS: Final = 40
