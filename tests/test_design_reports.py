@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scenarios import cli
+from scenarios.commands.compare import PLOTTED
 from scenarios.compare import Point, run_grid
 from scenarios.designs import DESIGNS
 from scenarios.load import load_scenario
@@ -25,7 +26,7 @@ def points() -> list[Point]:
 
 
 def printed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
-    assert cli.main(args) == cli.DONE
+    assert cli.main(args) == 0
     return capsys.readouterr().out
 
 
@@ -93,7 +94,7 @@ def test_every_figure_is_drawn_the_same_again(points: list[Point], of: str, tmp_
 
 
 def test_what_can_be_drawn_is_what_the_command_offers() -> None:
-    assert (STAGES, *FIGURES) == cli.PLOTTED
+    assert (STAGES, *FIGURES) == PLOTTED
 
 
 def test_numbers_are_drawn_as_lines_over_what_varies_fastest(tmp_path: Path) -> None:

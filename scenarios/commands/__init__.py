@@ -1,1 +1,1 @@
-"""One file per command of ``blkcrypto`` that ``scenarios.cli`` does not hold itself."""
+"""One file per command of ``blkcrypto``, and what several of them share: options and exit statuses."""

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scenarios.commands.status import CHECK_FAILED, DONE
+
 if TYPE_CHECKING:
     from scenarios.calibration.recording import HoldBack
-
-DONE, CHECK_FAILED = 0, 1
 
 
 def _complete_devices(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from blkcrypto.base.errors import BadInput
+from scenarios.commands.options import complete_designs, set_option
 
 if TYPE_CHECKING:
     from scenarios.curves.curve import Curve
     from scenarios.schema import Scenario
-
-
-def _complete_designs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    from scenarios.designs import DESIGNS
-
-    return [name for name in DESIGNS if name.startswith(incomplete)]
 
 
 @click.command("curve", short_help="How often a keyslot is programmed, for each number of them.")
@@ -26,7 +21,7 @@ def _complete_designs(_ctx: click.Context, _param: click.Parameter, incomplete: 
     "designs",
     multiple=True,
     metavar="X",
-    shell_complete=_complete_designs,
+    shell_complete=complete_designs,
     help="Key design; several give a curve each.",
 )
 @click.option(
@@ -40,7 +35,7 @@ def _complete_designs(_ctx: click.Context, _param: click.Parameter, incomplete: 
     help="Count only this share of a huge trace, and state the error.",
 )
 @click.option("--no-optimal", is_flag=True, help="Leave out what the best choice of victims would reach.")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
+@set_option
 @click.option("--json", "json_file", metavar="FILE|-", help="Write the curves as JSON.")
 @click.option("--html", "html_file", metavar="FILE|-", help="Write a page with figures.")
 @click.option("--plot", "plot_file", metavar="FILE|-", help="Draw the curves as SVG.")

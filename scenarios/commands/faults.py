@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scenarios.commands.status import CHECK_FAILED, DONE
+
 if TYPE_CHECKING:
     from scenarios.campaign import Campaign
 
-DONE, CHECK_FAILED = 0, 1
 _SEEDS_SHOWN = 10
 
 

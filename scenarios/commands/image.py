@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, TypedDict, TypeVar
 import click
 
 from blkcrypto.base.errors import BadInput
+from scenarios.commands.status import CHECK_FAILED, DONE
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from blkcrypto.fs.ext4 import Ext4Volume
     from blkcrypto.fs.image import EncryptedImage, Node
 
-_DONE, _CHECK_FAILED = 0, 1
 _STDIN = "-"
 _SPOOL_BYTES = 1 << 24
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -150,7 +150,7 @@ def verify_command(
         report = verify(opened, opened.find(os.fsencode(path)))
     for line in verify_lines(report):
         click.echo(line)
-    return _DONE if report.passed else _CHECK_FAILED
+    return DONE if report.passed else CHECK_FAILED
 
 
 @image.command("write", short_help="Overwrite a file's data in place.")
@@ -220,7 +220,7 @@ def _verify_golden(volume: "Ext4Volume", cases: tuple[Path, ...]) -> int:
             click.echo(f"MISMATCH {mismatch}")
         click.echo(f"{case}: {report.summary()}")
         failed = failed or not report.passed
-    return _CHECK_FAILED if failed else _DONE
+    return CHECK_FAILED if failed else DONE
 
 
 @contextmanager

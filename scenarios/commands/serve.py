@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from blkcrypto.base.units import UnitError, parse_size
+from scenarios.commands.options import set_option
 
 _DEFAULT_ADDRESS = "127.0.0.1:10809"
 
@@ -52,9 +53,7 @@ def _size(_ctx: click.Context, param: click.Parameter, value: str | None) -> int
 )
 @click.option("--no-verify", is_flag=True, help="Do not compare what is read with what was written.")
 @click.option("--allow-remote", is_flag=True, help="Listen on addresses that other machines reach.")
-@click.option(
-    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario, e.g. keyslots=8."
-)
+@set_option
 @click.option("--seed", type=click.IntRange(min=0), help="Stands for the master key; 1 when left out.")
 @click.option("--json", "json_file", metavar="FILE|-", help="Write the summary as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No address, no messages and no summary.")

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import click
 
 from blkcrypto.base.errors import BadInput
+from scenarios.commands.options import scenario_argument, set_option, vary_option
+from scenarios.commands.status import CHECK_FAILED, DONE, INVARIANT_BROKEN, POINTS_FAILED
 
 if TYPE_CHECKING:
     from scenarios.sweeps.knee import Knee
     from scenarios.sweeps.sweep import Ended
 
-DONE, CHECK_FAILED, POINTS_FAILED, INVARIANT_BROKEN = 0, 1, 3, 4
-
 
 @click.command("sweep", short_help="Run every combination of what is varied, on all CPUs.")
-@click.argument("scenario")
-@click.option("--vary", multiple=True, metavar="KEY=V1,V2,...", help="What to vary; several make a grid.")
+@scenario_argument
+@vary_option
 @click.option(
     "--repeat",
     type=click.IntRange(1, 10_000),
@@ -41,7 +41,7 @@ DONE, CHECK_FAILED, POINTS_FAILED, INVARIANT_BROKEN = 0, 1, 3, 4
     metavar="KEY",
     help="Pool over KEY too; repeats, traces and volumes always are.",
 )
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
+@set_option
 @click.option("--check", is_flag=True, help="Check every invariant as the runs go on; it takes longer.")
 @click.option("--html", "html_file", metavar="FILE|-", help="Write a page with figures.")
 @click.option("--quiet", "-q", is_flag=True, help="No table and no progress.")

@@ -2,10 +2,12 @@
 
 import click
 
+from scenarios.commands.options import scenario_argument, set_option
+
 
 @click.command("threat", short_help="Tell which secrets were ever in host memory.")
-@click.argument("scenario")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
+@scenario_argument
+@set_option
 @click.option("--json", "json_file", metavar="FILE|-", help="Write the reports as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No report.")
 def threat(scenario: str, sets: tuple[str, ...], json_file: str | None, quiet: bool) -> None:
