@@ -16,6 +16,7 @@ from blkcrypto.fs.fscrypt.filesystem import FileSystem, ext4_like
 from blkcrypto.fs.fscrypt.keysetup import KeySetup
 from blkcrypto.fs.fscrypt.master_key import HkdfContext, MasterKey
 from blkcrypto.fs.fscrypt.policy import NONCE_BYTES, Policy, PolicyFlags
+from blkcrypto.fs.smallfs.disk import FIRST_INO
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.designs import policy_flags
 from scenarios.schema import Keys
@@ -23,8 +24,6 @@ from scenarios.streams import stream
 
 Ints = npt.NDArray[np.int64]
 
-# ext4's first inode for files; the shim numbers files from here.
-_FIRST_INO: Final = 12
 _RAW_MASTER_KEY_BYTES: Final = 64
 _UNSET: Final = -1
 
@@ -95,18 +94,18 @@ class FileKeys:
             for file in np.unique(files[new]).tolist():
                 self._number_of_file[file] = self._number(file)
                 if self.dun_wraps_at is not None:
-                    self._hashed_ino[file] = self._setup_of(file).hashed_ino(file + _FIRST_INO)
+                    self._hashed_ino[file] = self._setup_of(file).hashed_ino(file + FIRST_INO)
             numbers = np.where(encrypted, self._number_of_file[files], _UNSET)
         return numbers, self._duns(files, unit_index)
 
     def _duns(self, files: Ints, unit_index: Ints) -> npt.NDArray[np.uint64]:
         if self.dun_wraps_at is None:
-            return self._setups[0].duns(files + _FIRST_INO, unit_index)
+            return self._setups[0].duns(files + FIRST_INO, unit_index)
         # The hash depends on the file's master key; one per file is kept from its first touch.
         return (self._hashed_ino[files] + unit_index).astype(np.uint64) % np.uint64(self.dun_wraps_at)
 
     def _number(self, file: int) -> int:
-        key = self._setup_of(file).contents_key(file + _FIRST_INO, self._nonce(file))
+        key = self._setup_of(file).contents_key(file + FIRST_INO, self._nonce(file))
         number = self._number_of_object.get(key)
         if number is None:
             number = self._number_of_object[key] = len(self.objects)
@@ -123,7 +122,7 @@ class FileKeys:
 
     def first_dun(self, file: int) -> int:
         """DUN of the file's first data unit."""
-        return self._setup_of(file).first_dun(file + _FIRST_INO, self._nonce(file), 0)
+        return self._setup_of(file).first_dun(file + FIRST_INO, self._nonce(file), 0)
 
     def _setup_of(self, file: int) -> KeySetup:
         return self._setups[file % len(self._setups)]
