@@ -30,6 +30,9 @@ class BioDriver(Protocol):
     def submit_bio(self, task: Task, bio: Bio) -> Steps[None]:
         """Take ``bio``; may wait.  It completes in any case."""
 
+    def submit_at_once(self, task: Task, bio: Bio) -> bool:
+        """Take ``bio`` if that needs no waiting; False, and nothing done, else."""
+
 
 @dataclass(slots=True, eq=False)
 class Disk:

@@ -209,6 +209,11 @@ class MappedDevice:
         else:
             live.capabilities, live.ops = made.capabilities, made.ops
 
+    def submit_at_once(self, task: Task, bio: Bio) -> bool:
+        """See ``BioDriver``: never, for a bio below has to be made."""
+        del task, bio
+        return False
+
     def submit_bio(self, task: Task, bio: Bio) -> Steps[None]:
         """``dm_submit_bio()``."""
         if bio.flags & ReqFlags.PREFLUSH:

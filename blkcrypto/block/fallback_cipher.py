@@ -20,8 +20,10 @@ from blkcrypto.crypto.cipher import DataUnitCipher
 
 def misaligned(parts: Sequence[BioVec], data_unit_size: int) -> bool:
     """Whether a segment begins or ends inside a data unit."""
-    mask = data_unit_size - 1
-    return any((part.address | part.length) & mask for part in parts)
+    bits = 0
+    for part in parts:
+        bits |= part.address | part.length
+    return bool(bits & (data_unit_size - 1))
 
 
 def crypt(

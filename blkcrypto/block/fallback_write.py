@@ -88,28 +88,32 @@ class WritePath:
             self.bios.free(task.name)
             source.complete(twin.status)
 
-        twin = self._bounce(source, parts, done)
-        size = twin.nbytes
         if misaligned(parts, ctx.key.crypto_cfg.data_unit_size):
             status, ciphertext = BlkStatus.INVAL, None
         else:
             status, ciphertext = crypt(parts, ctx.key, ctx.dun, cipher, encrypt=True)
+        twin = self._bounce(source, parts, ciphertext, done)
         if status is not BlkStatus.OK:
             twin.complete(status)
             return None
-        _fill(twin, ciphertext)
         # Linux keeps the running DUN aside and leaves the context's alone; nobody looks at it again.
+        size = twin.nbytes
         source.advance(size)
         return twin
 
-    def _bounce(self, source: Bio, parts: Sequence[BioVec], done: Callable[[Bio], None]) -> Bio:
-        """A bio over fresh bounce pages, at the offsets of ``parts``, without a context."""
-        page = self._kernel.page_bytes
+    def _bounce(
+        self, source: Bio, parts: Sequence[BioVec], ciphertext: U8 | None, done: Callable[[Bio], None]
+    ) -> Bio:
+        """A bio over fresh bounce pages, at the offsets of ``parts``, with ``ciphertext`` and no context."""
+        page, offset = self._kernel.page_bytes, 0
         vecs = []
         for part in parts:
+            length = part.length
+            data = None if ciphertext is None else ciphertext[offset : offset + length]
             # Every other page: bounce pages are single pages, never taken for contiguous ones.
-            vecs.append(BioVec(2 * self._next_page * page + part.address % page, part.length))
+            vecs.append(BioVec(2 * self._next_page * page + part.address % page, length, data))
             self._next_page += 1
+            offset += length
         twin = Bio(
             source.bdev,
             source.op,
@@ -154,9 +158,8 @@ class WritePath:
             self.pages.free(task.name, len(parts))
             bio.complete(twin.status)
 
-        twin = self._bounce(bio, parts, done)
+        twin = self._bounce(bio, parts, ciphertext, done)
         twin.traced = bio.traced
-        _fill(twin, ciphertext)
         return twin
 
     def _split(self, task: Task, bio: Bio) -> Steps[Bio]:
@@ -169,13 +172,3 @@ class WritePath:
         front.chain(bio, then=lambda: self.bios.free(task.name))
         yield from submit_bio_noacct(self._kernel, task, bio)
         return front
-
-
-def _fill(twin: Bio, ciphertext: U8 | None) -> None:
-    if ciphertext is None:
-        return
-    offset, vecs = 0, []
-    for vec in twin.vecs:
-        vecs.append(BioVec(vec.address, vec.length, ciphertext[offset : offset + vec.length]))
-        offset += vec.length
-    twin.vecs = tuple(vecs)

@@ -31,14 +31,14 @@ from blkcrypto.block.flush import FlushMachine, flush_steps
 from blkcrypto.block.kernel import SPLIT_BIOS, Kernel
 from blkcrypto.block.limits import QueueLimits
 from blkcrypto.block.mempool import Mempool
-from blkcrypto.block.merge import Merge, bio_mergeable
+from blkcrypto.block.merge import Merge, bio_mergeable, position
 from blkcrypto.block.op import ReqOp
 from blkcrypto.block.ops import NO_SLOT
 from blkcrypto.block.plug import Plug
 from blkcrypto.block.profile import CryptoProfile
 from blkcrypto.block.request import FlushStep, Request, RequestState
 from blkcrypto.block.scheduler import MqDeadline, NoScheduler, Scheduler
-from blkcrypto.block.split import split_point
+from blkcrypto.block.split import may_need_split, split_point
 from blkcrypto.block.submit import submit_bio_noacct
 from blkcrypto.block.tags import BORROWED_TAG, NO_TAG, TagSet, scheduler_tags
 from blkcrypto.block.trace import Tracepoint
@@ -138,6 +138,46 @@ class RequestQueue:
         rq = yield from self._make_request(task, bio, segments)
         if rq is not None:
             self._hand_on(task, rq, bio)
+
+    def submit_at_once(self, task: Task, bio: Bio) -> bool:
+        """The same for a bio of one page that nothing stands in the way of; False, and nothing done, else.
+
+        Most bios of random I/O are that: they need no cut, merge with nothing, and find tag, context and
+        keyslot.  Any step that would wait, trace or decide something is left to ``submit_bio``.
+        """
+        plug, at, limits = task.plug, bio.it, self.limits
+        if bio.flags or len(bio.vecs) != 1 or not isinstance(plug, Plug) or self.sched_tags is not None:
+            return False
+        vec = bio.vecs[0]
+        if at.size != vec.length or (at.sector << SECTOR_SHIFT | at.size) & (limits.logical_block_size - 1):
+            return False
+        if may_need_split(bio, limits) or not self.tags.available:
+            return False
+        if self.kernel.traced or len(self.scheduler):
+            return False
+        if not self.nomerges and plug.requests:
+            newest = plug.requests[-1]
+            if newest.queue is not self or position(newest, bio) is not Merge.NONE:
+                return False
+        slot = NO_SLOT
+        if bio.crypt_ctx is not None:
+            pool, profile = self.kernel.rq_ctx_pool, self.profile
+            if not pool.try_alloc(task):
+                return False
+            if profile is not None:
+                grant = profile.hit(bio.crypt_ctx.key)
+                if grant is None:
+                    pool.free(task.name)
+                    return False
+                slot = grant.slot
+        rq = Request(self, bio, 1, bio.op)
+        rq.tag = self.tags.try_get()
+        rq.keyslot = slot
+        if bio.crypt_ctx is not None:
+            rq.crypt_ctx = bio.crypt_ctx.copy(task.name)
+        self.counts.requests += 1
+        plug.add(rq)
+        return True
 
     def _split(self, task: Task, bio: Bio, sectors: int) -> Steps[Bio]:
         """The first ``sectors`` of ``bio``; the rest is submitted anew."""
@@ -363,7 +403,8 @@ class RequestQueue:
         self._free(rq)
 
     def _free(self, rq: Request) -> None:
-        self._put_keyslot(rq)
+        if rq.keyslot != NO_SLOT:
+            self._put_keyslot(rq)
         if rq.crypt_ctx is not None:
             self.kernel.rq_ctx_pool.free(rq.crypt_ctx.owner)
             rq.crypt_ctx = None

@@ -97,7 +97,8 @@ class _Fill:
         return not left and vec.length <= room
 
 
-def _may_need_split(bio: Bio, limits: QueueLimits) -> bool:
+def may_need_split(bio: Bio, limits: QueueLimits) -> bool:
+    """False for a small bio: one vector inside a page, no chunks."""
     if limits.chunk_sectors or len(bio.vecs) != 1:
         return True
     vec = bio.vecs[0]
@@ -159,7 +160,7 @@ def split_point(bio: Bio, limits: QueueLimits) -> tuple[int, int]:
     if bio.op in (ReqOp.READ, ReqOp.WRITE):
         if not bio.nbytes:
             return NO_SPLIT, 0
-        return _split_rw(bio, limits) if _may_need_split(bio, limits) else (NO_SPLIT, 1)
+        return _split_rw(bio, limits) if may_need_split(bio, limits) else (NO_SPLIT, 1)
     if bio.op in (ReqOp.DISCARD, ReqOp.SECURE_ERASE):
         return _split_discard(bio, limits), 1
     if bio.op is ReqOp.WRITE_ZEROES:

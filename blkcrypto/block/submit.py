@@ -81,6 +81,9 @@ def submit_bio_noacct(kernel: Kernel, task: Task, bio: Bio) -> Steps[None]:
     if waiting is not None:
         waiting.append(bio)
         return
+    hooked = bio.crypt_ctx is not None and kernel.era.fallback is FallbackPlace.INSIDE
+    if not hooked and bio.bdev.disk.driver.submit_at_once(task, bio):
+        return
     yield from _submit_all(kernel, task, bio)
 
 

@@ -31,6 +31,11 @@ class TagSet:
         self.freed = WaitQueue(what, lambda: f"{len(self._free)} of {self.depth} free")
 
     @property
+    def available(self) -> bool:
+        """Whether one is free."""
+        return bool(self._free)
+
+    @property
     def in_use(self) -> int:
         """Tags taken."""
         return self.depth - len(self._free)
@@ -48,4 +53,5 @@ class TagSet:
     def put(self, tag: int) -> None:
         """Give ``tag`` back and wake who waits for one."""
         heapq.heappush(self._free, tag)
-        self.freed.wake_all()
+        if self.freed.sleepers:
+            self.freed.wake_all()

@@ -205,5 +205,8 @@ class WorkQueue:
 
     def _run(self, task: Task, work: Callable[[Task], Steps[None]]) -> Steps[None]:
         yield from work(task)
+        # The only worker goes on while there is work; of several, those that wait come first.
+        while self._max_active == 1 and self._pending:
+            yield from self._pending.popleft()(task)
         self._active -= 1
         self._start_more()

@@ -9,7 +9,7 @@ Rules:
 - Nothing is parsed after ``CMD_DISC``.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,16 +21,8 @@ U8 = npt.NDArray[np.uint8]
 _BUFFER_BYTES: Final = 1 << 20
 
 
-class Incoming(NamedTuple):
-    """One request and what came with it.
-
-    Attributes:
-        request: its header.
-        payload: ``uint8[length]`` of a write, a view; else None.
-    """
-
-    request: Request
-    payload: U8 | None
+Incoming = tuple[Request, U8 | None]
+"""One request and what came with it: its header, and ``uint8[length]`` of a write, a view; else None."""
 
 
 class Inbox:
@@ -100,7 +92,7 @@ class Inbox:
                 body += request.length
             self.ended = request.command == Command.DISC
             if not self.ended:
-                found.append(Incoming(request, payload))
+                found.append((request, payload))
                 nbytes += request.length
             at = body
         self._parsed = at
