@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -28,14 +29,15 @@ from hwmodel.writecache import IsFua
 from scenarios.designs import PLAIN, engine_of
 from scenarios.filekeys import FileKeys
 from scenarios.fua import fua_rows
-from scenarios.keying.plane import DesignPlane
-from scenarios.keying.wiring import Wired, any_size, wire
 from scenarios.model import Model
 from scenarios.placement.layout import Layout
 from scenarios.results.measure import Measure
 from scenarios.results.records import Records
 from scenarios.schema import Scenario
 from scenarios.streams import stream
+
+if TYPE_CHECKING:
+    from scenarios.keying.wiring import Wired
 
 _MODE = "AES-256-XTS"
 _CipherOf = Callable[[BlkCryptoKey], UnitCipher]
@@ -71,6 +73,9 @@ def build(
     )
     keys = wired = None
     if scenario.keys.design not in PLAIN:
+        # Most scenarios need none of the designs: not to load them is a sixth of the start.
+        from scenarios.keying.wiring import any_size, wire
+
         sizes = any_size(scenario.layout.file_size_bytes) if named_files else layout.file_map.file_bytes
         wired = wire(scenario, sizes, keywrap)
     elif scenario.keys.design != "none":
@@ -81,7 +86,7 @@ def build(
     records = measure.add if watch is None else _both(measure.add, watch)
     recorded = RecordedMedia() if scenario.run.media == "recorded" else None
     checker = Checker() if check else None
-    front: DataPlane | None = plane if plane is None or wired is None else DesignPlane(plane, wired.regions)
+    front: DataPlane | None = plane if plane is None or wired is None else wired.plane(plane)
     looking = None
     if checker is not None and plane is not None and front is not None and scenario.keys.design != "none":
         front = looking = CheckedPlane(front, plane, checker)
@@ -99,7 +104,7 @@ def _keywrap(scenario: Scenario) -> KeyWrapUnit | None:
 
 
 def _plane(
-    scenario: Scenario, wired: Wired | None, cipher_of: _CipherOf, is_fua: IsFua | None
+    scenario: Scenario, wired: "Wired | None", cipher_of: _CipherOf, is_fua: IsFua | None
 ) -> VerifyingPlane | None:
     """What moves the bytes, unless nothing does or a filesystem does it itself."""
     has_own = wired is not None and wired.filesystem is not None
@@ -119,7 +124,7 @@ def _plane(
 def _machine(
     scenario: Scenario,
     keys: FileKeys | None,
-    wired: Wired | None,
+    wired: "Wired | None",
     plane: DataPlane | None,
     records: Callable[[Records], None],
     recorded: RecordedMedia | None,

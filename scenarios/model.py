@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,6 @@ from hwmodel.dataplane import UnitCipher, VerifyingPlane
 from hwmodel.recordedmedia import RecordedMedia
 from scenarios.filekeys import FileKeys
 from scenarios.keyed import Int64, KeyedBatch
-from scenarios.keying.wiring import Wired
 from scenarios.placement.layout import Layout, PlacedBatch
 from scenarios.results.measure import Measure
 from scenarios.schema import Scenario
@@ -24,6 +23,10 @@ from scenarios.traces.batch import RecordedBatch, TraceBatch
 
 # Rows that become Python integers at once: few enough to stay in a core's cache until they are used.
 _CHUNK_ROWS: Final = 2048
+
+
+if TYPE_CHECKING:
+    from scenarios.keying.wiring import Wired
 
 
 @dataclass(slots=True)
@@ -46,7 +49,7 @@ class Model:
     wanted_engine: str
     layout: Layout
     keys: FileKeys | None
-    wired: Wired | None
+    wired: "Wired | None"
     cipher_of: Callable[[BlkCryptoKey], UnitCipher]
     plane: VerifyingPlane | None
     measure: Measure

@@ -24,7 +24,6 @@ from hwmodel.observer import Observer
 from scenarios.build import build
 from scenarios.collector import collecting_seldom
 from scenarios.files.figures import shown
-from scenarios.keying.measured import attackers_view, design_figures
 from scenarios.model import Model
 from scenarios.results.records import RecordSink
 from scenarios.results.result import CpuResult, KeyslotResult, RunResult
@@ -105,6 +104,9 @@ def _result(model: Model, skipped: dict[str, int], *, figures: bool) -> RunResul
     scenario = model.scenario
     design = None
     if figures or model.wired is not None:
+        # As in ``build``: most runs ask for none.
+        from scenarios.keying.measured import attackers_view, design_figures
+
         design = design_figures(model, seen=attackers_view(scenario))
     measure = model.measure
     directions = measure.directions()

@@ -19,7 +19,7 @@ from blkcrypto.fs.keysetup_io.always_blk_crypto import AlwaysBlkCrypto
 from blkcrypto.fs.keysetup_io.cached_pool import CachedPool
 from blkcrypto.fs.keysetup_io.checker import ContextChecker
 from blkcrypto.fs.keysetup_io.contexts import Ctx, Strictness
-from blkcrypto.fs.keysetup_io.designs import DESIGNS, MAKERS
+from blkcrypto.fs.keysetup_io.designs import DESIGNS
 from blkcrypto.fs.keysetup_io.extent_io import (
     TRANSFORM_BYTES,
     Extent,
@@ -29,6 +29,7 @@ from blkcrypto.fs.keysetup_io.extent_io import (
     OnCpu,
     at_once,
 )
+from blkcrypto.fs.keysetup_io.makers import MAKERS
 from blkcrypto.fs.keysetup_io.master import ExtentMasterKey
 from blkcrypto.fs.keysetup_io.pools import GlobalPool, PoolPerFile
 from blkcrypto.fs.keysetup_io.progress import Take, obstacle

@@ -150,9 +150,7 @@ def _run(scenario: "Scenario", files: _Files, *, quiet: bool, check: bool) -> in
     from dataclasses import replace
 
     from hwmodel.observer import Observer, Observers
-    from scenarios.report.console import new_console, print_run
     from scenarios.report.files import STDOUT, check_targets, write_text
-    from scenarios.report.html import run_page
     from scenarios.report.json import run_json
     from scenarios.report.progress import new_progress
     from scenarios.results.observed import Observed
@@ -187,7 +185,11 @@ def _run(scenario: "Scenario", files: _Files, *, quiet: bool, check: bool) -> in
     if files.json is not None:
         write_text(files.json, run_json(result))
     if files.html is not None:
+        from scenarios.report.html import run_page
+
         write_text(files.html, run_page(scenario, result, observed))
     if not quiet and STDOUT not in (files.json, files.html):
+        from scenarios.report.console import new_console, print_run
+
         print_run(new_console(), result)
     return status_of([result])

@@ -33,8 +33,8 @@ from blkcrypto.fs.keysetup_io.contexts import (
     Primitive,
     Strictness,
 )
-from blkcrypto.fs.keysetup_io.designs import MAKERS
 from blkcrypto.fs.keysetup_io.extent_io import Extent, ExtentFile, ExtentIo, at_once
+from blkcrypto.fs.keysetup_io.makers import MAKERS
 from blkcrypto.fs.keysetup_io.master import ExtentMasterKey
 from scenarios.schema import Design
 

@@ -16,6 +16,7 @@ from blkcrypto.fs.stacked.crypt_path import DEFAULT_MAX_BYTES, CryptFlag, Where,
 from blkcrypto.fs.stacked.ecryptfs_header import HEADER_BYTES
 from hwmodel.clock import Row
 from hwmodel.companions import DesignWork, Queues
+from hwmodel.dataplane import VerifyingPlane
 from hwmodel.device import Device
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.keying.bios import Bios, Int64
@@ -36,6 +37,7 @@ from scenarios.keying.metadata import (
     units_on_device,
 )
 from scenarios.keying.per_file import FscryptKeyer, RandomFileKeyer
+from scenarios.keying.plane import DesignPlane
 from scenarios.keying.reflinks import ReflinkKeyer
 from scenarios.keying.setup import Prices
 from scenarios.placement.layout import PlacedBatch
@@ -84,6 +86,10 @@ class Wired:
         self.keyer.charge(bios, first, self.work)
         self.bios_made += len(bios)
         return bios.rows(first) if self.metadata is None else self.metadata.rows(bios, first)
+
+    def plane(self, plane: VerifyingPlane) -> DesignPlane:
+        """``plane`` as the design needs it."""
+        return DesignPlane(plane, self.regions)
 
     @property
     def filesystem(self) -> ReflinkKeyer | None:

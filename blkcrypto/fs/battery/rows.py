@@ -26,7 +26,7 @@ from blkcrypto.fs.fscrypt.policy import PolicyFlags
 from blkcrypto.fs.inline_data.region import ALTERNATIVES
 from blkcrypto.fs.inline_data.subject import InlineSubject
 from blkcrypto.fs.inline_data.volume import ext4_layout, f2fs_layout
-from blkcrypto.fs.keysetup_io.designs import MAKERS
+from blkcrypto.fs.keysetup_io.makers import MAKERS
 from blkcrypto.fs.keysetup_io.unit_medium import ExtentUnits
 from blkcrypto.fs.stacked import unit_media as mapped
 from blkcrypto.fs.stacked.ecryptfs_subject import EcryptfsSubject

@@ -14,8 +14,8 @@ from blkcrypto.block.waiting import RunLoop, Task, run_to_end
 from blkcrypto.fs.battery.unit_medium import Blocks
 from blkcrypto.fs.keysetup_io.checker import ContextChecker
 from blkcrypto.fs.keysetup_io.contexts import Ctx, Strictness
-from blkcrypto.fs.keysetup_io.designs import MAKERS
 from blkcrypto.fs.keysetup_io.extent_io import Extent, ExtentFile, ExtentIo, at_once
+from blkcrypto.fs.keysetup_io.makers import MAKERS
 from blkcrypto.fs.keysetup_io.master import EXTENT_NONCE_BYTES, ExtentMasterKey
 
 UNIT_BYTES: Final = 4096
