@@ -27,9 +27,9 @@ from hwmodel.powerloss import Content, Survivor, VolatileWrites, summary
 from hwmodel.request import WRITE, Request
 from hwmodel.unitbatch import DUN_MASK, Batch, Ints, Part, Waiting
 
-BATCH_BYTES: Final = 32 << 20
+BATCH_BYTES: Final = 64 << 20
 # What is made, encrypted and stored at a time stays in the cache, with its tweaks.
-_PART_BYTES: Final = 1 << 19
+_PART_BYTES: Final = 1 << 20
 _MISMATCHES_KEPT: Final = 8
 # Versions after each power cut begin at a multiple of this, so that none of a lost write comes back.
 _VERSIONS_PER_BOOT: Final = 1 << 20

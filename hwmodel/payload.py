@@ -15,7 +15,7 @@ from blkcrypto.crypto.scratch import scratch
 
 _GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's increment
 # What is made and mixed at a time stays in the cache.
-_CHUNK_BYTES: Final = 1 << 18
+_CHUNK_BYTES: Final = 1 << 17
 
 Data = npt.NDArray[np.uint8]
 

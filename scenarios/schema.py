@@ -229,7 +229,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     kernel: str = "7.3"
     warmup: int = 0
     time_scale: float = 1.0
-    batch_bytes: int = 32 << 20
+    batch_bytes: int = 64 << 20
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
