@@ -140,6 +140,17 @@ def test_sealed_units_are_gcm_with_the_entry_that_was_kept() -> None:
     assert made == (medium[FIRST], tag)
 
 
+def test_a_unit_that_was_never_sealed_is_refused_and_reads_as_zeroes() -> None:
+    """As a read does that carries the key of a write which is still on its way."""
+    cipher = SealingCipher(bytes(32), None)
+    ivs = np.zeros((1, 16), dtype=np.uint8)
+
+    found = cipher.decrypt(ivs, np.full((1, 64), 7, dtype=np.uint8))
+
+    assert not found.any()
+    assert cipher.refused == 1
+
+
 def test_a_flipped_byte_of_a_sealed_unit_is_refused_and_counted() -> None:
     text = "[{byte = 8200, after_bios = 1}]"
     ios = [(WRITE, 0, 8 * KIB, 4 * KIB), (READ, 0, 8 * KIB, 4 * KIB)]

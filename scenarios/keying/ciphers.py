@@ -132,14 +132,22 @@ class SealingCipher:
         """See ``UnitCipher``."""
         target = np.empty_like(src) if out is None else out
         for row, number in enumerate(numbers_of(ivs).tolist()):
-            iv, tag = self.entries[number]
-            try:
-                plain = self._gcm.decrypt(iv, src[row].tobytes() + tag, _position(number))
-            except InvalidTag:
+            plain = self._opened(number, src[row].tobytes())
+            if plain is None:
                 self.refused += 1
                 plain = bytes(src.shape[1])
             target[row] = np.frombuffer(plain, dtype=np.uint8)
         return target
+
+    def _opened(self, number: int, sealed: bytes) -> bytes | None:
+        # A read may be sent with the key of a write to the same place that is still on its way.
+        if number not in self.entries:
+            return None
+        iv, tag = self.entries[number]
+        try:
+            return self._gcm.decrypt(iv, sealed + tag, _position(number))
+        except InvalidTag:
+            return None
 
     def wipe(self) -> None:
         """Nothing: what is kept here stands for the medium, and the key goes with its owner."""
