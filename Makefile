@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= auto
 
-.PHONY: demo test lint bench docs mutants coverage fuzz soak clean
+.PHONY: demo test lint bench docs mutants coverage lowest fuzz soak clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "blkcrypto needs Python 3.11 or newer: set PYTHON=python3.11")'
@@ -51,6 +51,12 @@ coverage: $(STAMP)
 	COVERAGE_FILE=$(COVERED)/data $(BIN)/python -m pytest -n 2 -m 'not bench' \
 		--cov --cov-context=test --cov-report= --junitxml=$(COVERED)/tests.xml
 	COVERAGE_FILE=$(COVERED)/data $(BIN)/python -m coverage report --skip-covered
+
+# The suite with the oldest releases that pyproject.toml allows.
+lowest:
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet -r tests/lowest.txt pytest pytest-xdist hypothesis hatchling build
+	PYTHONPATH=. build/lowest/bin/python -m pytest -n $(WORKERS) -m 'not bench'
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,7 +6,6 @@ SIGTERM and SIGHUP.  Only click is imported here: everything else is imported by
 that ``--help`` and shell completion are quick.
 """
 
-import difflib
 import re
 import sys
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from scenarios.commands.convert import convert
 from scenarios.commands.curve import curve_command
 from scenarios.commands.explain import explain
 from scenarios.commands.faults import faults_command
+from scenarios.commands.group import Group
 from scenarios.commands.image import image
 from scenarios.commands.init import init
 from scenarios.commands.key import key
@@ -44,8 +44,8 @@ class _NobodyReads(Exception):
     """A broken pipe, in a form that click does not turn into an exit status of its own."""
 
 
-class _Group(click.Group):
-    """A group that names the nearest command when there is none of the given name."""
+class _Group(Group):
+    """All commands."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command."""
@@ -53,17 +53,6 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise _NobodyReads from None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
-            known = self.list_commands(ctx)
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it is one of {', '.join(known)}"
-            ctx.fail(f"no command {name!r}; {hint}")
-        return super().resolve_command(ctx, args)
 
 
 def main(args: Sequence[str] | None = None) -> int:

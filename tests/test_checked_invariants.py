@@ -115,6 +115,12 @@ def test_each_invariant_has_one_name_and_none_is_forgotten() -> None:
     assert len({row.name for row in rows}) == len(rows)
 
 
+def test_the_page_has_every_invariant() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "robustness.md").read_text()
+    for row in INVARIANTS:
+        assert f"| {row.name} | {row.when.replace('--check', '`--check`')} |" in page
+
+
 # --- broken machines ----------------------------------------------------------------------------------
 # Each is sound but for one rule; the words are what its error has to say.
 

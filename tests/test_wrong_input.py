@@ -10,7 +10,7 @@ RUN = ["run", "keyslot-contention"]
 # Arguments, and what the line has to say.  trace.csv and mine.toml are there.
 WRONG = {
     "command": (["rnu"], "did you mean 'run'?"),
-    "subcommand": (["image", "lss"], "Did you mean 'ls'?"),
+    "subcommand": (["image", "lss"], "did you mean 'ls'?"),
     "no argument": (["run"], "Write `blkcrypto run [OPTIONS] SCENARIO`"),
     "too many arguments": ([*RUN, "again"], "Write `blkcrypto run [OPTIONS] SCENARIO`"),
     "option": ([*RUN, "--timelin", "t.json"], "'--timeline'"),

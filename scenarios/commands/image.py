@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, TypedDict, TypeVar
 import click
 
 from blkcrypto.base.errors import BadInput
+from scenarios.commands.group import Group
 from scenarios.commands.status import CHECK_FAILED, DONE
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class _ImageOptions(TypedDict):
     no_checksums: bool
 
 
-@click.group("image", short_help="Encrypted files of a real ext4 image.")
+@click.group("image", short_help="Encrypted files of a real ext4 image.", cls=Group)
 def image() -> None:
     """List, read, verify and overwrite encrypted files in a real ext4 image.
 

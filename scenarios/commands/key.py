@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from blkcrypto.base.errors import BadInput
+from scenarios.commands.group import Group
 
 if TYPE_CHECKING:
     from blkcrypto.block.profile import CryptoProfile
@@ -56,7 +57,7 @@ def _new_unit_options(command: _Command) -> _Command:
     )(command)
 
 
-@click.group("key")
+@click.group("key", cls=Group)
 def key() -> None:
     """Hardware-wrapped keys of an emulated device.
 
