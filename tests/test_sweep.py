@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blkcrypto.base.errors import BadInput
 from scenarios.commands.sweep import sweep_command
@@ -20,6 +22,7 @@ from scenarios.report.json import run_object
 from scenarios.report.sweep import merged_csv, results_csv, results_json
 from scenarios.run import run
 from scenarios.sweeps.executor import Workers
+from scenarios.sweeps.kept import sealed, unsealed
 from scenarios.sweeps.knee import Measured, knees
 from scenarios.sweeps.merged import merged
 from scenarios.sweeps.point import digest
@@ -331,3 +334,12 @@ def test_a_sweep_over_keyslots_states_its_knees(scenario: str, tmp_path: Path) -
 def test_a_loss_that_is_no_share_is_refused(scenario: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="share"):
         command(scenario, "--vary", "keyslots=1", "--out", str(tmp_path), "--loss", "5 percent")
+
+
+@given(at=st.integers(0, 10**6), bit=st.integers(0, 7))
+def test_a_kept_point_with_any_bit_flipped_is_no_point(at: int, bit: int) -> None:
+    kept = sealed({"totals": {"bios": 12345}, "name": "point"}, {"all": {}})
+    data = bytearray(kept.encode())
+    data[at % len(data)] ^= 1 << bit
+    assert unsealed(kept.encode()) is not None
+    assert unsealed(bytes(data)) is None
