@@ -13,7 +13,7 @@ WRONG = {
     "subcommand": (["image", "lss"], "did you mean 'ls'?"),
     "no argument": (["run"], "Write `blkcrypto run [OPTIONS] SCENARIO`"),
     "too many arguments": ([*RUN, "again"], "Write `blkcrypto run [OPTIONS] SCENARIO`"),
-    "option": ([*RUN, "--timelin", "t.json"], "'--timeline'"),
+    "option": ([*RUN, "--timelin", "t.json"], "--timeline"),
     "option of another kind": ([*RUN, "--keyslots", "8"], "changed with --set KEY=VALUE"),
     "key": ([*RUN, "--set", "keyslts=3"], "did you mean 'keyslots'?"),
     "dotted key": ([*RUN, "--set", "workload.iso=3"], "did you mean 'ios'?"),

@@ -17,7 +17,7 @@ from scenarios.report.console import new_console
 def new_progress(*, quiet: bool = False) -> Progress:
     """A progress bar to use as a context; it vanishes at the end."""
     console = new_console(stderr=True)
-    return Progress(
+    return _Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
@@ -27,6 +27,14 @@ def new_progress(*, quiet: bool = False) -> Progress:
         transient=True,
         disable=quiet or not console.is_terminal,
     )
+
+
+class _Progress(Progress):
+    """Older releases of rich end the line of a bar that was never drawn."""
+
+    def stop(self) -> None:
+        if not self.disable:
+            super().stop()
 
 
 class _Rate(ProgressColumn):
