@@ -6,6 +6,7 @@ String, null when the trace addresses a device.  ``stream`` and ``file`` may be 
 """
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -70,7 +71,8 @@ def write_parquet_by_stream(batches: Iterator[TraceBatch], file_names: list[str]
     if not hasattr(pl, "PartitionBy"):
         raise BadInput(f"a file per stream needs a newer polars than {pl.__version__}", where=str(folder))
     part = part_path(folder)
-    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    _remove(part)  # of a process that was killed
+    part.mkdir()
     whole_streams = pl.PartitionBy(
         part,
         key="stream",
@@ -82,7 +84,16 @@ def write_parquet_by_stream(batches: Iterator[TraceBatch], file_names: list[str]
         _sink(batches, file_names, whole_streams, str(folder))
         part.replace(folder)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _remove(part)
+
+
+def _remove(folder: Path) -> None:
+    """Remove ``folder``, in which polars' threads may still be making files after an error."""
+    for _ in range(100):
+        if not folder.exists():
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.01)
 
 
 def _sink(
@@ -118,7 +129,7 @@ def _sink(
             raise
 
     try:
-        register_io_source(frames, schema=schema).sink_parquet(target, mkdir=not isinstance(target, Path))
+        register_io_source(frames, schema=schema).sink_parquet(target)
     except polars_errors() as error:
         if failed:
             raise failed[0] from None
