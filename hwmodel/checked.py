@@ -288,7 +288,7 @@ class CheckedMachine(WatchedMachine):
             nbytes = sum(bio.nbytes for bio in request.members)
             _require(nbytes == request.nbytes, BYTES, f"{request!r} carries bios of {nbytes} bytes")
             seen = self.software is None and request.key is not None
-            _follow_each_other(request, request.members, self._unit_bytes if seen else 0)
+            _follow_each_other(request, request.members, self.unit_bytes if seen else 0)
         super().dispatch(request, now)
 
     def _device_done(self, request: Request, now: int) -> None:

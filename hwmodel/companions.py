@@ -113,7 +113,7 @@ class DesignMachine(Machine):
             work=self.work,
             fallback=plain.slots is not None,
             holds_slot=holds_slot,
-            unit_bytes=self._unit_bytes,
+            unit_bytes=self.unit_bytes,
             keyslots=self._keyslots_type,
             encrypted=plain._encrypted,
             decrypted=plain._decrypted,
@@ -158,13 +158,13 @@ class DesignMachine(Machine):
         if rows is None:
             self._alone(request, now)
             return
-        parts = [*self._splitter.parts(request), *(self._companion(request, row) for row in rows)]
+        parts = [*self.splitter.parts(request), *(self._companion(request, row) for row in rows)]
         request.parts = len(parts)
         for part in parts:
             self._alone(part, now)
 
     def _companion(self, bio: Request, row: Row) -> Request:
-        part = self._splitter.part(bio)
+        part = self.splitter.part(bio)
         _, _, part.op, part.sector, part.nbytes, _, part.dun, _ = row
         part.key = None
         return part
@@ -177,7 +177,7 @@ class DesignMachine(Machine):
         whole = bio.parent
         if bio.key is not None:
             self._used[whole] = key
-        if self._splitter.joined(bio) is not None:
+        if self.splitter.joined(bio) is not None:
             super().bio_done(whole, now, self._used.pop(whole, None))
 
     def _finish(self, request: Request, now: int, key: BlkCryptoKey | None) -> None:

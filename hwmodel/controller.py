@@ -71,7 +71,9 @@ class Machine:
         software: the CPU as cipher; None when the device encrypts.
         device_keyslots: the device's own keyslots, whoever encrypts.
         send: hands a request to the device, through whatever may hold it back.
+        splitter: cuts bios that are too large for a request.
         submit_ns: CPU time of submission so far.
+        submit_cost_ns, per_unit_ns: of one bio, and of each of its data units that the device encrypts.
     """
 
     # What a machine is made of: ``hwmodel.watched`` has parts that tell what they do.
@@ -112,9 +114,9 @@ class Machine:
         self.plane = plane
         self.recorded = self._records_type(records)
         self.room: list[None] | None = None
-        self._unit_bytes = unit_bytes
-        self._submit_cost_ns = device.host.submit_ns.value
-        self._per_unit_ns = 0
+        self.unit_bytes = unit_bytes
+        self.submit_cost_ns = device.host.submit_ns.value
+        self.per_unit_ns = 0
         # What comes next is settled once, not asked per bio.
         self.device_keyslots: Keyslots | None = None
         self.injector: Injector | None = None
@@ -133,20 +135,20 @@ class Machine:
             dispatch=self.dispatch,
         )
         self.send: Then = self._gates.send
-        self._splitter = self._splitter_type(self.pool, limits, unit_bytes)
-        self.joined = self._splitter.joined
+        self.splitter = self._splitter_type(self.pool, limits, unit_bytes)
+        self.joined = self.splitter.joined
         self._holding: Holding | None = None
         self._ready: Then = self.send
         self.tags = Tags(
             device.controller.tags.value,
-            max_bytes=self._splitter.max_bytes,
-            split=self._splitter.split,
+            max_bytes=self.splitter.max_bytes,
+            split=self.splitter.split,
             granted=self._tagged,
         )
         self._get_tag: Then = self.tags.get
         if scheduler != "none":
             self._use_scheduler(limits, is_fua)
-        self._splitter.submit = self._get_tag
+        self.splitter.submit = self._get_tag
         self._enter: Then = self._get_tag
         self.software: SoftwareCrypto | None = None
         if where == "inline":
@@ -186,7 +188,7 @@ class Machine:
         facts = device.keyslots
         if facts is None:
             return
-        self._per_unit_ns = facts.per_data_unit_ns.value
+        self.per_unit_ns = facts.per_data_unit_ns.value
         if not facts.count.value:
             return
         injector = self.injector
@@ -210,7 +212,7 @@ class Machine:
             device.host,
             fallback=self._where == "fallback",
             holds_slot=holds_slot,
-            unit_bytes=self._unit_bytes,
+            unit_bytes=self.unit_bytes,
             keyslots=self._keyslots_type,
             encrypted=self._get_tag,
             decrypted=lambda request, now: self._finish(request, now, request.key),
@@ -231,18 +233,30 @@ class Machine:
     @property
     def submit_takes_cpu(self) -> bool:
         """Whether submitting a bio takes CPU time."""
-        return bool(self._submit_cost_ns or self._per_unit_ns)
+        return bool(self.submit_cost_ns or self.per_unit_ns)
+
+    @property
+    def why_not_plain(self) -> str:
+        """Why the short way is not the whole way; empty when nothing is overridden or holds a bio back."""
+        if self._where != "inline":
+            return "CPUs encrypt"
+        if type(self) is not Machine:
+            return "a design or an observer takes part in every bio"
+        if self.injector is not None:
+            return "faults happen"
+        if self._holding is not None:
+            return "a scheduler holds requests back"
+        return "the device is drained or sleeps" if self._gates.count else ""
 
     @property
     def is_plain(self) -> bool:
-        """Whether the short way is the whole way: nothing here may be overridden or hold a bio back."""
-        nothing_between = self.injector is None and not self._gates.count and self._holding is None
-        return type(self) is Machine and self._where == "inline" and nothing_between
+        """Whether the short way is the whole way."""
+        return not self.why_not_plain
 
     @property
     def splits(self) -> int:
         """Requests that bios were split into beyond the first."""
-        return self._splitter.splits
+        return self.splitter.splits
 
     @property
     def merges(self) -> int:
@@ -296,9 +310,9 @@ class Machine:
 
     def submit(self, request: Request, now: int) -> None:
         """Charge a CPU with the submission of a new bio."""
-        cost = self._submit_cost_ns
-        if self._per_unit_ns and request.key is not None:
-            cost += self._per_unit_ns * (request.nbytes // self._unit_bytes)
+        cost = self.submit_cost_ns
+        if self.per_unit_ns and request.key is not None:
+            cost += self.per_unit_ns * (request.nbytes // self.unit_bytes)
         if cost:
             self.cpus.run(request, now, cost, self._submitted)
         else:
@@ -425,7 +439,7 @@ class Machine:
     def bio_done(self, bio: Request, now: int, key: BlkCryptoKey | None) -> None:
         """The device is done with a bio, or with a part of one, by way of ``key``."""
         if bio.parent is not None:
-            whole = self._splitter.joined(bio)
+            whole = self.splitter.joined(bio)
             if whole is None:
                 return
             bio = whole

@@ -14,33 +14,38 @@ def _clocked(engine: Engine) -> int:
 
 
 class DataPath:
-    """The shared path; ``limits`` is False when neither link nor engine takes any time."""
+    """The shared path.
 
-    __slots__ = ("_costs", "_engine_per_s", "_free", "_latency", "_link_per_s", "_percent", "limits")
+    Attributes:
+        limits: False when neither link nor engine takes any time.
+        free: when it is.
+    """
+
+    __slots__ = ("_costs", "engine_per_s", "free", "latency_ns", "limits", "link_per_s", "percent")
 
     def __init__(self, controller: Controller, engine: Engine | None) -> None:
-        self._link_per_s = controller.link_per_s.value
-        self._engine_per_s = _clocked(engine) if engine else 0
-        self._latency = engine.latency_ns.value if engine else 0
-        self._free = 0
-        self._percent = 100
+        self.link_per_s = controller.link_per_s.value
+        self.engine_per_s = _clocked(engine) if engine else 0
+        self.latency_ns = engine.latency_ns.value if engine else 0
+        self.free = 0
+        self.percent = 100
         self._costs: dict[tuple[int, bool], int] = {}
-        self.limits = bool(self._link_per_s or self._engine_per_s or self._latency)
+        self.limits = bool(self.link_per_s or self.engine_per_s or self.latency_ns)
 
     def _cost_ns(self, nbytes: int, encrypted: bool) -> int:
-        cost = size_ns(nbytes, self._link_per_s)
+        cost = size_ns(nbytes, self.link_per_s)
         if encrypted:
-            cost = max(cost, size_ns(nbytes, self._engine_per_s))
-        cost = self._costs[nbytes, encrypted] = cost * self._percent // 100
+            cost = max(cost, size_ns(nbytes, self.engine_per_s))
+        cost = self._costs[nbytes, encrypted] = cost * self.percent // 100
         return cost
 
     def reset(self, now: int) -> None:
         """Give up what passes: the path is free."""
-        self._free = now
+        self.free = now
 
     def slow_down(self, percent: int) -> None:
         """From here on take ``percent`` of the normal time."""
-        self._percent = percent
+        self.percent = percent
         self._costs.clear()
 
     def serve(self, request: Request, now: int, *, inline: bool) -> int:
@@ -51,10 +56,10 @@ class DataPath:
         cost = self._costs.get((request.nbytes, inline))
         if cost is None:
             cost = self._cost_ns(request.nbytes, inline)
-        start = self._free if self._free > now else now
-        self._free = start + cost
+        start = self.free if self.free > now else now
+        self.free = start + cost
         if inline:
-            cost += self._latency
+            cost += self.latency_ns
         request.device_queue += start - now
         request.transfer = cost
         return start + cost
@@ -70,18 +75,18 @@ class PooledPath:
     when both are on their way (drivers/ufs/host/ufs-qcom.h).
     """
 
-    __slots__ = ("_alone_per_s", "_free", "_latency", "_link_per_s", "_mixed_per_s", "_percent", "limits")
+    __slots__ = ("alone_per_s", "free", "latency_ns", "limits", "link_per_s", "mixed_per_s", "percent")
 
     def __init__(self, controller: Controller, engine: Engine) -> None:
         cores = engine.cores.value
-        self._link_per_s = controller.link_per_s.value
-        self._alone_per_s = _clocked(engine)
+        self.link_per_s = controller.link_per_s.value
+        self.alone_per_s = _clocked(engine)
         shares = (engine.mixed_read_cores.value, engine.mixed_write_cores.value)
-        self._mixed_per_s = tuple(self._alone_per_s * share // cores for share in shares)
-        self._latency = engine.latency_ns.value
-        self._free = [0, 0]  # by direction: READ, WRITE
-        self._percent = 100
-        self.limits = bool(self._link_per_s or self._alone_per_s or self._latency)
+        self.mixed_per_s = tuple(self.alone_per_s * share // cores for share in shares)
+        self.latency_ns = engine.latency_ns.value
+        self.free = [0, 0]  # by direction: READ, WRITE
+        self.percent = 100
+        self.limits = bool(self.link_per_s or self.alone_per_s or self.latency_ns)
 
     def serve(self, request: Request, now: int, *, inline: bool) -> int:
         """Reserve the direction's path; when the last byte has passed.
@@ -89,26 +94,26 @@ class PooledPath:
         Adds waiting to ``request.device_queue`` and sets ``request.transfer``.
         """
         op = request.op
-        start = max(now, self._free[op])
-        cost = size_ns(request.nbytes, self._link_per_s)
+        start = max(now, self.free[op])
+        cost = size_ns(request.nbytes, self.link_per_s)
         if inline:
-            mixed = self._free[1 - op] > start
-            cost = max(cost, size_ns(request.nbytes, self._mixed_per_s[op] if mixed else self._alone_per_s))
-        cost = cost * self._percent // 100
-        self._free[op] = start + cost
+            mixed = self.free[1 - op] > start
+            cost = max(cost, size_ns(request.nbytes, self.mixed_per_s[op] if mixed else self.alone_per_s))
+        cost = cost * self.percent // 100
+        self.free[op] = start + cost
         if inline:
-            cost += self._latency
+            cost += self.latency_ns
         request.device_queue += start - now
         request.transfer = cost
         return start + cost
 
     def reset(self, now: int) -> None:
         """Give up what passes: the path is free."""
-        self._free = [now, now]
+        self.free = [now, now]
 
     def slow_down(self, percent: int) -> None:
         """From here on take ``percent`` of the normal time."""
-        self._percent = percent
+        self.percent = percent
 
 
 def data_path(controller: Controller, engine: Engine | None) -> DataPath | PooledPath:

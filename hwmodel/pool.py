@@ -18,14 +18,15 @@ class RequestPool:
     Attributes:
         idle: those that stand for nothing now; the last is taken first.
         every: all of them.
+        most: as given.
     """
 
-    __slots__ = ("_helpers", "_most", "every", "idle")
+    __slots__ = ("_helpers", "every", "idle", "most")
 
     def __init__(self, most: int) -> None:
         self.idle: list[Request] = []
         self.every: list[Request] = []
-        self._most = most
+        self.most = most
         self._helpers = 0
 
     @property
@@ -36,7 +37,7 @@ class RequestPool:
     @property
     def has_room(self) -> bool:
         """Whether another bio may enter the system."""
-        return bool(self.idle) or self.in_flight < self._most
+        return bool(self.idle) or self.in_flight < self.most
 
     def take(self) -> Request:
         """A request whose stages are all 0."""
@@ -45,6 +46,11 @@ class RequestPool:
         request = Request()
         self.every.append(request)
         return request
+
+    def add_idle(self) -> None:
+        """Make one more that stands for nothing yet."""
+        self.idle.append(Request())
+        self.every.append(self.idle[-1])
 
     def helper(self, like: Request) -> Request:
         """A request that stands for no bio of its own."""

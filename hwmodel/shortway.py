@@ -2,7 +2,7 @@
 
 It is the way of ``hwmodel.controller``, ``hwmodel.tags`` and ``hwmodel.keyslots`` in one loop, over the same
 queue.  The rules are the machine's own: which slot, where to split, how long media and data path take.  What
-is written twice is who waits for whom, and ``tests/test_short_way.py`` leads machines both ways and compares
+is written twice is who waits for whom, and ``tests/test_three_ways.py`` leads machines both ways and compares
 every record.
 
 Form follows speed, and only here: what every bio passes stands in the loop itself, what some bios wait for in

@@ -4,7 +4,7 @@ Where to cut is ``blkcrypto.block.split``'s rule.
 """
 
 from blkcrypto.block.limits import QueueLimits
-from blkcrypto.block.split import split_sizes
+from blkcrypto.block.split import split_period, split_sizes
 from hwmodel.pool import RequestPool
 from hwmodel.request import STAGE_FIELDS, Request, Then
 from hwmodel.staging import PAGE_BYTES
@@ -19,10 +19,11 @@ class Splitter:
 
     Attributes:
         max_bytes: a read or write larger than this is to be split.
+        period: sectors from one place to the next where a bio would be cut alike.
         splits: parts beyond each bio's first.
     """
 
-    __slots__ = ("_limits", "_pool", "_unit_bytes", "max_bytes", "splits", "submit")
+    __slots__ = ("_limits", "_pool", "_unit_bytes", "max_bytes", "period", "splits", "submit")
 
     def __init__(
         self, pool: RequestPool, limits: QueueLimits | None, unit_bytes: int, submit: Then | None = None
@@ -31,6 +32,7 @@ class Splitter:
         self._limits = limits
         self._unit_bytes = unit_bytes
         self.max_bytes = limits.max_sectors << 9 if limits is not None else 1 << 62
+        self.period = split_period(limits) if limits is not None else 1
         self.splits = 0
         self.submit = submit
 
@@ -44,12 +46,7 @@ class Splitter:
 
     def parts(self, bio: Request) -> list[Request]:
         """Requests that ``bio`` becomes, in order; the last one's submission ends the bio's."""
-        sizes = [bio.nbytes]
-        if self._limits is not None and bio.nbytes > self.max_bytes:
-            unit = self._unit_bytes if bio.key is not None else 1
-            sizes = split_sizes(
-                bio.sector, bio.nbytes, self._limits, segment_bytes=PAGE_BYTES, data_unit_size=unit
-            )
+        sizes = self.sizes(bio.sector, bio.nbytes, encrypted=bio.key is not None)
         self.splits += len(sizes) - 1
         parts, passed = [], 0
         for nbytes in sizes:
@@ -60,6 +57,13 @@ class Splitter:
             passed += nbytes
         parts[-1].slot, bio.slot = bio.slot, -1
         return parts
+
+    def sizes(self, sector: int, nbytes: int, *, encrypted: bool) -> list[int]:
+        """Bytes of each request that so much data becomes, in order; its cuts repeat every ``period``."""
+        if self._limits is None or nbytes <= self.max_bytes:
+            return [nbytes]
+        unit = self._unit_bytes if encrypted else 1
+        return split_sizes(sector, nbytes, self._limits, segment_bytes=PAGE_BYTES, data_unit_size=unit)
 
     def part(self, bio: Request) -> Request:
         """A request that ``bio`` waits for."""

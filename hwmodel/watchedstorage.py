@@ -29,7 +29,7 @@ class WatchedMedia(Media):
         """As ``Media.serve``."""
         self._row = request.row
         done = super().serve(request, now)
-        if self._any:
+        if self.takes_any:
             self._observer.served(-1, request.row, done - request.media, done)
         return done
 

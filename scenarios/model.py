@@ -1,16 +1,16 @@
 """A wired model of one run, and the rows that it is fed."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.checkedplane import CheckedPlane
 from hwmodel.clock import Row
+from hwmodel.columns import Columns
 from hwmodel.controller import Machine
 from hwmodel.dataplane import UnitCipher, VerifyingPlane
 from hwmodel.recordedmedia import RecordedMedia
@@ -20,10 +20,6 @@ from scenarios.placement.layout import Layout, PlacedBatch
 from scenarios.results.measure import Measure
 from scenarios.schema import Scenario
 from scenarios.traces.batch import RecordedBatch, TraceBatch
-
-# Rows that become Python integers at once: few enough to stay in a core's cache until they are used.
-_CHUNK_ROWS: Final = 2048
-
 
 if TYPE_CHECKING:
     from scenarios.keying.wiring import Wired
@@ -69,54 +65,59 @@ class Model:
     def _batches_of_rows(
         self, batches: Iterable[TraceBatch], progress: Callable[[int], None] | None
     ) -> Iterator[Iterable[Row]]:
-        unit = self.scenario.keys.data_unit_size
-        scale = self.scenario.run.time_scale
-        if self.wired is not None and self.wired.filesystem is not None:
-            yield self.wired.filesystem.rows(self.wired.work)
-            self.rows_read = self.wired.filesystem.steps
-            return
+        wired = self.wired
+        if wired is None:
+            for columns in self.columns(batches, progress):
+                yield columns.rows()
+        elif wired.filesystem is not None:
+            yield wired.filesystem.rows(wired.work)
+            self.rows_read = wired.filesystem.steps
+        else:
+            for batch in batches:
+                placed = self._placed(batch)
+                yield wired.rows(placed, self._scaled(placed), batch)
+                self.bios_made = wired.bios_made
+                if progress is not None:
+                    progress(len(batch))
+
+    def columns(
+        self, batches: Iterable[TraceBatch], progress: Callable[[int], None] | None = None
+    ) -> Iterator[Columns]:
+        """The bios of a plain design as columns; ``progress`` as for ``rows``."""
         for batch in batches:
-            placed = self.layout.place(batch, unit)
-            if self.recorded is not None:
-                assert isinstance(batch, RecordedBatch)
-                self.recorded.append(batch.latency_ns[placed.row])
-            self.rows_read += len(batch)
-            if self.wired is None:
-                yield self._machine_rows(placed, unit, scale)
-            else:
-                yield self.wired.rows(placed, _scaled(placed, scale), batch)
-                self.bios_made = self.wired.bios_made
+            yield self._columns(self._placed(batch))
             if progress is not None:
                 progress(len(batch))
 
-    def _machine_rows(self, placed: PlacedBatch, unit: int, scale: float) -> Iterator[Row]:
+    def _placed(self, batch: TraceBatch) -> PlacedBatch:
+        placed = self.layout.place(batch, self.scenario.keys.data_unit_size)
+        if self.recorded is not None:
+            assert isinstance(batch, RecordedBatch)
+            self.recorded.append(batch.latency_ns[placed.row])
+        self.rows_read += len(batch)
+        return placed
+
+    def _columns(self, placed: PlacedBatch) -> Columns:
         if self.keys is None:
             key = np.full(len(placed), -1)
             dun = np.zeros(len(placed), dtype=np.uint64)
         else:
-            keyed = KeyedBatch.of(placed, self.keys, unit)
+            keyed = KeyedBatch.of(placed, self.keys, self.scenario.keys.data_unit_size)
             placed, key, dun = keyed.placed, keyed.key, keyed.dun
         numbers_from = self.bios_made
         self.bios_made += len(placed)
-        number = np.arange(numbers_from, self.bios_made)
-        columns = (
-            _scaled(placed, scale),
-            number,
-            placed.op,
-            placed.sector,
-            placed.nbytes,
-            key,
-            dun,
-            placed.stream,
+        return Columns(
+            time_ns=self._scaled(placed),
+            number=np.arange(numbers_from, self.bios_made),
+            op=placed.op,
+            sector=placed.sector,
+            nbytes=placed.nbytes,
+            key=key,
+            dun=dun,
+            stream=placed.stream,
         )
-        return chain.from_iterable(_in_chunks(columns))
 
-
-def _in_chunks(columns: Sequence[npt.NDArray[np.generic]]) -> Iterator[Iterable[Row]]:
-    for start in range(0, len(columns[0]), _CHUNK_ROWS):
-        yield zip(*(column[start : start + _CHUNK_ROWS].tolist() for column in columns), strict=True)
-
-
-def _scaled(placed: PlacedBatch, scale: float) -> Int64:
-    """Arrival times."""
-    return placed.time_ns if scale == 1.0 else (placed.time_ns * scale).astype(placed.time_ns.dtype)
+    def _scaled(self, placed: PlacedBatch) -> Int64:
+        """Arrival times."""
+        scale = self.scenario.run.time_scale
+        return placed.time_ns if scale == 1.0 else (placed.time_ns * scale).astype(placed.time_ns.dtype)

@@ -23,6 +23,7 @@ from hwmodel.invariants import (
 from hwmodel.observer import Observer
 from scenarios.build import build
 from scenarios.collector import collecting_seldom
+from scenarios.compiled import compiled_way_of
 from scenarios.files.figures import shown
 from scenarios.model import Model
 from scenarios.results.records import RecordSink
@@ -43,6 +44,7 @@ def run(
     figures: bool = False,
     observer: Observer | None = None,
     check: bool = False,
+    compiled: bool = False,
 ) -> RunResult:
     """Run ``scenario`` to the end.
 
@@ -54,20 +56,21 @@ def run(
         observer: told of everything the machine does; the result is the same.
         check: every invariant, as the run goes on (``hwmodel.invariants``); the result is the same, and says
             which were checked.
+        compiled: lead the machine by compiled code where it can be; the result is the same.
 
     Raises:
-        BadInput: the trace is damaged or unreadable, or the workload is empty.
+        BadInput: the trace is damaged or unreadable, or the workload is empty; or numba is not installed.
         InvariantBroken: with ``check``, one does not hold.
     """
     skipped: Counter[str] = Counter()
     if source is None:
         with closing(open_source(scenario)) as opened:
             model = build(scenario, named_files=opened.named_files, observer=observer, check=check)
-            _execute(model, opened.batches(model.layout), progress, sinks)
+            _execute(model, opened.batches(model.layout), progress, sinks, compiled)
             skipped.update(opened.counts)
     else:
         model = build(scenario, observer=observer, check=check)
-        _execute(model, source, progress, sinks)
+        _execute(model, source, progress, sinks, compiled)
     skipped.update(model.layout.counts)
     result = _result(model, {rule: count for rule, count in skipped.items() if count}, figures=figures)
     if check:
@@ -82,12 +85,20 @@ def _require_all(result: RunResult, history: str) -> None:
 
 
 def _execute(
-    model: Model, batches: Iterable[TraceBatch], progress: Progress | None, sinks: Sequence[RecordSink]
+    model: Model,
+    batches: Iterable[TraceBatch],
+    progress: Progress | None,
+    sinks: Sequence[RecordSink],
+    compiled: bool,
 ) -> None:
     scenario = model.scenario
     model.measure.sinks = sinks
+    lead = compiled_way_of(model) if compiled else None
     with collecting_seldom():
-        model.machine.run(model.rows(batches, progress), queue_depth=_depth(scenario))
+        if lead is not None:
+            lead(model.machine, model.columns(batches, progress), _depth(scenario))
+        else:
+            model.machine.run(model.rows(batches, progress), queue_depth=_depth(scenario))
     if model.plane is not None:
         model.plane.process()
     if model.looking is not None:

@@ -16,7 +16,7 @@ Every operation is O(1) in slots, keys and references.
 
 import errno
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from blkcrypto.base.errors import BlkCryptoError
@@ -101,6 +101,13 @@ class KeyslotTable(Generic[Key]):
     def refs(self, slot: int) -> int:
         """References held on ``slot``."""
         return self._refs[slot]
+
+    def restore(self, keys: Sequence[Key | None], idle_order: Iterable[int]) -> None:
+        """Take over another table: its keys by slot, and its slots as they are idle, which all are."""
+        self._keys = list(keys)
+        self._refs = [0] * self.num_slots
+        self._slot_of = {key: slot for slot, key in enumerate(keys) if key is not None}
+        self._idle = OrderedDict.fromkeys(idle_order)
 
     @property
     def idle_order(self) -> tuple[int, ...]:

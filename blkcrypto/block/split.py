@@ -14,6 +14,7 @@ Rules (block/blk-merge.c; reference block-layer.md section 3.10):
 """
 
 import errno
+import math
 from typing import Final
 
 from blkcrypto.base.errors import BlkCryptoError
@@ -167,6 +168,11 @@ def split_point(bio: Bio, limits: QueueLimits) -> tuple[int, int]:
         most = max_io_sectors(limits, bio.sector, bio.op)
         return (most if most and bio.sectors > most else NO_SPLIT), 0
     return NO_SPLIT, 0
+
+
+def split_period(limits: QueueLimits) -> int:
+    """Sectors by which a transfer may be moved without being cut differently, and any multiple of them."""
+    return math.lcm(limits.chunk_sectors or 1, limits.physical_block_size >> SECTOR_SHIFT)
 
 
 def split_sizes(
