@@ -112,7 +112,7 @@ def _device_done(s: State, request: int) -> None:
         b.done_ns, b.total = s.now, s.now - b.arrived
         for column in range(RECORD_WIDTH):
             value = int_at(s.requests, bio * INTS_PER_REQUEST + column).value
-            int_at(s.records, s.recorded * RECORD_WIDTH + column).value = value
+            int_at(s.records, column * s.records_apart + s.recorded).value = value
         s.recorded += 1
         put(s, bio)
         s.room += 1

@@ -170,6 +170,7 @@ class State:
     unit_count: int
     most_draws: int
     most_records: int
+    records_apart: int  # from one column to the next
     # Time.
     now: int
     late: int

@@ -89,13 +89,15 @@ class _Way:
         self._kinds_cut: dict[tuple[int, int, bool], int] = {}
         self._drawing: list[int] = []  # by stock, an operation that draws from it
         self._lay("bios", rows_of(Bio, 1))
-        self._lay("records", np.empty(_RECORDS * RECORD_WIDTH, dtype=np.int64))
+        # Column by column, as they are read; a row's values would share one set of a cache without the gap.
+        self._lay("records", np.empty((RECORD_WIDTH, _RECORDS + 8), dtype=np.int64))
         self._lay("queues", _waiting(rows_of(Queue, QUEUES)))
         self._lay("cpus", _waiting(rows_of(Cpu, machine.cpus.count)))
         self._lay("cuts", np.zeros(1, dtype=np.int64))
         self._lay_requests(max(_REQUESTS, 2 * len(machine.pool.every)))
         self._arrays["idle_requests"][: len(machine.pool.every)] = range(len(machine.pool.every))
-        self._set(depth=depth, room=depth, now=machine.clock.now, most_records=_RECORDS)
+        self._set(depth=depth, room=depth, now=machine.clock.now)
+        self._set(most_records=_RECORDS, records_apart=self._arrays["records"].shape[1])
         self._set_host()
         self._set_path()
         self._lay_slots()
@@ -131,7 +133,7 @@ class _Way:
 
     def _hand_on(self) -> None:
         if recorded := self._got("recorded"):
-            self._machine.recorded.records(self._arrays["records"].reshape(-1, RECORD_WIDTH)[:recorded])
+            self._machine.recorded.records(self._arrays["records"][:, :recorded].T)
         self._set(recorded=0)
 
     # --- before ---------------------------------------------------------------------------------------

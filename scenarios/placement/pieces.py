@@ -48,8 +48,9 @@ def widened_pieces(batch: TraceBatch, data: Bools, unit: int) -> tuple[Pieces, i
     rows = np.flatnonzero((batch.nbytes > 0) | flush)
     start = np.where(flush, 0, batch.sector << SECTOR_SHIFT)[rows]
     end = start + np.where(flush, 0, batch.nbytes)[rows]
-    grain = np.where(data[rows], unit, 1)
-    first, last = start // grain * grain, -(-end // grain) * grain
+    # By one number at a time: numpy divides by a column of them ten times as slowly.
+    first = np.where(data[rows], start // unit * unit, start)
+    last = np.where(data[rows], -(-end // unit) * unit, end)
     file = np.where(flush, NO_FILE, batch.file)[rows].astype(np.int64)
     grown = int(np.count_nonzero((first != start) | (last != end)))
     return Pieces(rows, first, last - first, file, np.full(len(rows), -1, np.int64)), grown

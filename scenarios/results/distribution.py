@@ -22,12 +22,19 @@ _FEW_T975: Final = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 BUCKETS: Final = 63 * (1 << SUBBUCKET_BITS) + 2
 
 Values = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 def buckets_of(values: Values) -> Values:
     """Bucket of each of ``int64[n]``, ``>= 0``: less than ``BUCKETS``, never falling with the value."""
-    keys: Values = (values.astype(np.float64).view(np.int64) >> _SHIFT) - _FIRST_KEY
-    return np.maximum(keys, 0)
+    return _buckets_in_place(values.astype(np.float64))
+
+
+def _buckets_in_place(floats: Floats) -> Values:
+    keys: Values = floats.view(np.int64)
+    keys >>= _SHIFT
+    keys -= _FIRST_KEY
+    return np.maximum(keys, 0, out=keys)
 
 
 class Histogram:
@@ -40,7 +47,12 @@ class Histogram:
 
     def add(self, values: Values) -> None:
         """Count ``int64[n]``."""
-        self.counts += np.bincount(buckets_of(values), minlength=BUCKETS)
+        self.add_in_place(values.astype(np.float64))
+
+    def add_in_place(self, floats: Floats) -> None:
+        """Count ``float64[n]``, which is overwritten."""
+        counts = np.bincount(_buckets_in_place(floats))
+        self.counts[: len(counts)] += counts
 
     def percentiles(self, percentages: tuple[float, ...], total: int) -> dict[float, int]:
         """Middle of the bucket in which each percentile lies."""
@@ -68,21 +80,31 @@ class BatchMeans:
     def __init__(self) -> None:
         self._length = 1
         self._sums: list[int] = []
-        self._rest: Values = np.zeros(0, dtype=np.int64)
+        self._rest = 0  # sum of the batch that is not full, and of how many values
+        self._rest_count = 0
 
-    def add(self, values: Values) -> None:
-        """Add ``int64[n]`` in the order they were measured."""
-        values = np.concatenate((self._rest, values))
-        while len(self._sums) + len(values) // self._length >= 2 * self._FEWEST:
-            missing = len(self._sums) % 2  # a batch without its neighbour takes one from the new values
-            if missing:
-                self._sums.append(int(values[: self._length].sum()))
-                values = values[self._length :]
-            self._sums = [first + second for first, second in zip(*[iter(self._sums)] * 2, strict=True)]
-            self._length *= 2
+    def add(self, values: Values, total: int) -> None:
+        """Add ``int64[n]``, whose sum is ``total``, in the order they were measured."""
+        while len(self._sums) + (self._rest_count + len(values)) // self._length >= 2 * self._FEWEST:
+            self._join_neighbours()
+        missing = self._length - self._rest_count
+        if len(values) < missing:
+            self._rest += total
+            self._rest_count += len(values)
+            return
+        self._sums.append(self._rest + int(values[:missing].sum()))
+        values = values[missing:]
         whole = len(values) // self._length * self._length
         self._sums.extend(values[:whole].reshape(-1, self._length).sum(axis=1).tolist())
-        self._rest = values[whole:]
+        self._rest = int(values[whole:].sum())
+        self._rest_count = len(values) - whole
+
+    def _join_neighbours(self) -> None:
+        if len(self._sums) % 2:  # one without a neighbour is not full any more
+            self._rest += self._sums.pop()
+            self._rest_count += self._length
+        self._sums = [first + second for first, second in zip(*[iter(self._sums)] * 2, strict=True)]
+        self._length *= 2
 
     def halfwidth95(self) -> float:
         """Half the 95 % confidence interval of the mean; 0 when there are too few values to say."""
@@ -122,16 +144,22 @@ class DistributionBuilder:
         """Add ``int64[n]``, ``>= 0``, in the order they were measured."""
         if not len(values):
             return
-        self._min = min(self._min, int(values.min())) if self._count else int(values.min())
-        self._max = max(self._max, int(values.max()))
+        least, most, total = int(values.min()), int(values.max()), int(values.sum())
+        self._min = min(self._min, least) if self._count else least
+        self._max = max(self._max, most)
         self._count += len(values)
-        self._sum += int(values.sum())
-        self._squares += float(np.square(values, dtype=np.float64).sum())
-        self._means.add(values)
+        self._sum += total
+        self._means.add(values, total)
+        if most:  # all zero is what many stages are
+            floats = values.astype(np.float64)
+            self._squares += float(np.square(floats).sum())
         if self._histogram is not None:
-            self._histogram.add(values)
+            if most:
+                self._histogram.add_in_place(floats)
+            else:
+                self._histogram.counts[0] += len(values)
             return
-        self._kept.append(values.copy())
+        self._kept.append(values.copy() if most else np.broadcast_to(np.int64(0), len(values)))
         if self._count > EXACT_VALUES:
             self._histogram = Histogram()
             for kept in self._kept:

@@ -1,6 +1,7 @@
 """Finished bios -> figures, batch by batch."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Final
 
 import numpy as np
@@ -12,9 +13,17 @@ from scenarios.results.distribution import DistributionBuilder
 from scenarios.results.records import COLUMN, Records, RecordSink
 from scenarios.results.result import DEVICE_STAGES, KEYSLOT_STAGES, STAGES, DirectionResult
 
-_STAGES: Final = [COLUMN[stage] for stage in STAGES]
-_KEYSLOT: Final = [COLUMN[stage] for stage in KEYSLOT_STAGES]
-_DEVICE: Final = [COLUMN[stage] for stage in DEVICE_STAGES]
+
+def _neighbours(stages: Sequence[str]) -> slice:
+    """The columns of ``stages``, which stand side by side."""
+    first = COLUMN[stages[0]]
+    assert [COLUMN[stage] for stage in stages] == list(range(first, first + len(stages)))
+    return slice(first, first + len(stages))
+
+
+_STAGES: Final = _neighbours(STAGES)
+_KEYSLOT: Final = _neighbours(KEYSLOT_STAGES)
+_DEVICE: Final = _neighbours(DEVICE_STAGES)
 
 Columns = Records  # the same numbers as int64[RECORD_WIDTH, n], so that each column lies together
 
@@ -56,6 +65,13 @@ class _Direction:
         )
 
 
+def _sum_of_used(stages: Columns) -> Records:
+    """Sum of each bio's stages; most of them take no time in most runs."""
+    used = stages[stages.any(axis=1)]
+    sums: Records = used.sum(axis=0)
+    return sums
+
+
 def _history(record: Records) -> str:
     """What one bio went through, in words."""
     bio = dict(zip(COLUMN, record.tolist(), strict=True))
@@ -76,6 +92,7 @@ class Measure:
 
     def __init__(self, *, warmup: int = 0) -> None:
         self._directions = {"read": _Direction(), "write": _Direction(), "all": _Direction()}
+        self._only: str | None = None  # the direction of all bios so far; empty when they differ
         self._warmup = warmup
         self._began_ns = 0
         self.sinks: Sequence[RecordSink] = ()
@@ -92,11 +109,13 @@ class Measure:
         """Take ``int64[n, RECORD_WIDTH]`` in completion order."""
         for sink in self.sinks:
             sink.add(records)
-        columns = np.ascontiguousarray(records.T)
+        columns = records.T
+        if columns.strides[1] != columns.itemsize:
+            columns = np.ascontiguousarray(columns)
         stages = columns[_STAGES]
-        sums = stages.sum(axis=0) == columns[COLUMN["total"]]
+        sums = _sum_of_used(stages) == columns[COLUMN["total"]]
         self.stages_sum_to_total &= bool(sums.all())
-        self.no_negative_time &= bool((stages >= 0).all())
+        self.no_negative_time &= int(stages.min()) >= 0
         if not self.first_broken and not (self.stages_sum_to_total and self.no_negative_time):
             self.first_broken = _history(records[int(np.argmin(sums & (stages >= 0).all(axis=0)))])
         self.bios += len(records)
@@ -113,15 +132,25 @@ class Measure:
 
     def _add_directions(self, columns: Columns) -> None:
         op = columns[COLUMN["op"]]
-        for name, number in _DIRECTIONS.items():
-            chosen = op == number
-            if chosen.all():
+        chosen = {name: op == number for name, number in _DIRECTIONS.items()}
+        only = next((name for name, which in chosen.items() if which.all()), "")
+        if only and self._only in (None, only):
+            self._only = only
+            self._directions[only].add(columns)
+            return
+        if self._only:
+            self._directions["all"] = deepcopy(self._directions[self._only])
+        self._only = ""
+        for name, which in chosen.items():
+            if which.all():
                 self._directions[name].add(columns)
-            elif chosen.any():
-                self._directions[name].add(columns[:, chosen])
+            elif which.any():
+                self._directions[name].add(columns.take(np.flatnonzero(which), axis=1))
         self._directions["all"].add(columns)
 
     def _count_errors(self, status: Records) -> None:
+        if not status.any():
+            return
         failed = status[status != 0]
         for value, times in zip(*np.unique(failed, return_counts=True), strict=True):
             name = str(BlkStatus(int(value)))
@@ -144,7 +173,7 @@ class Measure:
             for name, each in self._directions.items()
             if name in _DIRECTIONS
         }
-        whole = self._directions["all"]
+        whole = self._directions[self._only or "all"]
         # Sorting out percentiles is much of the work: not twice for the same bios.
         same = next((name for name in _DIRECTIONS if self._directions[name].ios == whole.ios), None)
         results["all"] = whole.result(self.elapsed_ns) if same is None else results[same]
