@@ -241,7 +241,7 @@ class Machine:
         if self._where != "inline":
             return "CPUs encrypt"
         if type(self) is not Machine:
-            return "a design or an observer takes part in every bio"
+            return "a design, an observer or a check takes part in every bio"
         if self.injector is not None:
             return "faults happen"
         if self._holding is not None:

@@ -56,12 +56,14 @@ def run_grid(
     sets: Sequence[str] = (),
     started: Callable[[int, int, Mapping[str, str]], None] | None = None,
     check: bool = False,
+    compiled: bool = False,
 ) -> list[Point]:
     """Run a scenario at every combination of ``vary``, or of its own ``vary``; the last key varies fastest.
 
     Args:
         started: told the point's number, how many there are, and its labels.
         check: every invariant, as the runs go on.
+        compiled: as for ``scenarios.run.run``.
 
     Raises:
         BadInput: the scenario, a key or a value is wrong, or Linux refuses every combination.
@@ -91,14 +93,16 @@ def run_grid(
         if isinstance(scenario, Refused):
             points.append(Point(labels=labels, result=None, refused=scenario.what))
         else:
-            result = _checked(scenario, labels, figures, check)
+            result = _checked(scenario, labels, figures, check, compiled)
             points.append(Point(labels=labels, result=result, scenario=scenario))
     return points
 
 
-def _checked(scenario: Scenario, labels: Mapping[str, str], figures: bool, check: bool) -> RunResult:
+def _checked(
+    scenario: Scenario, labels: Mapping[str, str], figures: bool, check: bool, compiled: bool
+) -> RunResult:
     try:
-        return run(scenario, figures=figures, check=check)
+        return run(scenario, figures=figures, check=check, compiled=compiled)
     except InvariantBroken as broken:
         where = ", ".join(f"{key}={value}" for key, value in labels.items())
         raise InvariantBroken(broken.invariant, f"with {where}: {broken.what}", broken.history) from None

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -164,7 +164,8 @@ def devices(draw: st.DrawFn) -> Device:
 
 
 @pytest.mark.parametrize(("kind", "way"), WAYS)
-@settings(deadline=None, max_examples=80)
+# Without shrinking: a machine that is led differently is told at once, a smaller one after minutes.
+@settings(deadline=None, max_examples=80, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(
     facts=devices(),
     seed=st.integers(0, 1000),

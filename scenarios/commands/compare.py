@@ -6,6 +6,7 @@ import click
 
 from scenarios.commands.options import (
     check_option,
+    compiled_option,
     output_options,
     scenario_argument,
     seed_option,
@@ -29,6 +30,7 @@ PLOTTED = (
 @set_option
 @seed_option
 @check_option
+@compiled_option
 @output_options
 def compare_command(
     scenario: str,
@@ -38,6 +40,7 @@ def compare_command(
     sets: tuple[str, ...],
     seed: int | None,
     check: bool,
+    compiled: bool,
     json_file: str | None,
     html_file: str | None,
     quiet: bool,
@@ -63,7 +66,12 @@ def compare_command(
             progress.update(task, completed=number, total=count, description=setting)
 
         points = run_grid(
-            scenario, parse_vary(vary), sets=with_seed(sets, seed), started=started, check=check
+            scenario,
+            parse_vary(vary),
+            sets=with_seed(sets, seed),
+            started=started,
+            check=check,
+            compiled=compiled,
         )
     if json_file is not None:
         write_text(json_file, compare_json(points))

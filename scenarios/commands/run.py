@@ -9,6 +9,7 @@ from scenarios.commands.options import (
     Size,
     TimeRange,
     check_option,
+    compiled_option,
     complete,
     complete_designs,
     complete_formats,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @set_option
 @seed_option
 @check_option
+@compiled_option
 @file_options
 @output_options
 def run_command(
@@ -40,6 +42,7 @@ def run_command(
     sets: tuple[str, ...],
     seed: int | None,
     check: bool,
+    compiled: bool,
     json_file: str | None,
     html_file: str | None,
     parquet_file: str | None,
@@ -55,7 +58,7 @@ def run_command(
 
     chosen = load_scenario(scenario, sets=with_seed(sets, seed))
     files = _Files(json_file, html_file, parquet_file, timeline_file, timeline_bios)
-    return _run(chosen, files, quiet=quiet, check=check)
+    return _run(chosen, files, quiet=quiet, check=check, compiled=compiled)
 
 
 @click.command("replay")
@@ -109,12 +112,14 @@ def run_command(
 @set_option
 @seed_option
 @check_option
+@compiled_option
 @file_options
 @output_options
 def replay_command(
     trace: str,
     sets: tuple[str, ...],
     check: bool,
+    compiled: bool,
     json_file: str | None,
     html_file: str | None,
     parquet_file: str | None,
@@ -131,7 +136,7 @@ def replay_command(
 
     chosen = replay_scenario(trace, sets=sets, **options)
     files = _Files(json_file, html_file, parquet_file, timeline_file, timeline_bios)
-    return _run(chosen, files, quiet=quiet, check=check)
+    return _run(chosen, files, quiet=quiet, check=check, compiled=compiled)
 
 
 class _Files(NamedTuple):
@@ -144,7 +149,7 @@ class _Files(NamedTuple):
     timeline_bios: str | None
 
 
-def _run(scenario: "Scenario", files: _Files, *, quiet: bool, check: bool) -> int:
+def _run(scenario: "Scenario", files: _Files, *, quiet: bool, check: bool, compiled: bool) -> int:
     """Run, report, and say whether all checks held."""
     from contextlib import ExitStack
     from dataclasses import replace
@@ -178,6 +183,7 @@ def _run(scenario: "Scenario", files: _Files, *, quiet: bool, check: bool) -> in
             sinks=sinks,
             observer=Observers(*observers) if len(observers) > 1 else next(iter(observers), None),
             check=check,
+            compiled=compiled,
         )
         if timeline is not None:
             timeline.finish()

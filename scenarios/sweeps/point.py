@@ -79,13 +79,14 @@ def digest(scenario: Scenario, *, check: bool = False) -> str:
     return found.hexdigest()[:32]
 
 
-def run_point(scenario: Scenario, version: str, check: bool) -> Outcome:
+def run_point(scenario: Scenario, version: str, check: bool, compiled: bool = False) -> Outcome:
     """Run ``scenario``.  Called in a worker: whatever goes wrong becomes an ``Outcome``, for not every
     exception survives the way back.
 
     Args:
         version: of the caller; a worker of another one would give results that do not belong together.
         check: every invariant, as the run goes on.
+        compiled: as for ``scenarios.run.run``; the result is the same, so a kept one serves either way.
     """
     begun = time.perf_counter()
     if version != blkcrypto.__version__:
@@ -93,7 +94,7 @@ def run_point(scenario: Scenario, version: str, check: bool) -> Outcome:
         return Outcome(status="failed", result=what)
     try:
         pool = Pool(warmup=scenario.run.warmup)
-        result = run_object(run(scenario, sinks=[pool], check=check))
+        result = run_object(run(scenario, sinks=[pool], check=check, compiled=compiled))
         text = sealed(result, msgspec.to_builtins(pool.packed()))
     except Exception as error:
         return Outcome(status="failed", result=f"{type(error).__name__}: {error}")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import blkcrypto
+from scenarios.compiled import need_numba
 from scenarios.files.check import Refused
 from scenarios.load import load_scenario
 from scenarios.schema import Scenario
@@ -124,6 +125,7 @@ class _Task:
 
     scenario: Scenario
     check: bool
+    compiled: bool
     points: list[Point]
     attempts: int = 0
 
@@ -134,16 +136,20 @@ def run_points(
     *,
     on: str = "local",
     progress: Progress | None = None,
+    compiled: bool = False,
 ) -> list[Ended]:
     """Run what is not finished yet in ``folder``, and say how every point ended, in their order.
 
     Args:
         on: ``local``, ``local:N`` or ``dask://HOST:PORT``.
         progress: told how many points have ended, and how many there are.
+        compiled: as for ``scenarios.run.run``.
 
     Raises:
-        BadInput: no such workers, or the folder cannot be written.
+        BadInput: no such workers, or the folder cannot be written; or numba is not installed.
     """
+    if compiled:
+        need_numba()
     with Store(folder) as store:
         ended: dict[int, Ended] = {}
         tasks: dict[str, _Task] = {}
@@ -152,7 +158,8 @@ def run_points(
             if found is not None:
                 ended[point.number] = found
             elif point.scenario is not None:
-                tasks.setdefault(point.digest, _Task(point.scenario, point.check, [])).points.append(point)
+                task = _Task(point.scenario, point.check, compiled, [])
+                tasks.setdefault(point.digest, task).points.append(point)
         _tell(progress, ended, points)
         if tasks:
             with Workers(on) as workers:
@@ -223,7 +230,10 @@ def _run(fresh: deque[_Task], workers: Workers) -> Iterator[tuple[_Task, Outcome
 def _submitted(tasks: deque[_Task], running: dict[Future[Outcome], _Task], workers: Workers) -> bool:
     """Hand out the first of ``tasks``; False when the executor is broken."""
     try:
-        future = workers.executor.submit(run_point, tasks[0].scenario, blkcrypto.__version__, tasks[0].check)
+        first = tasks[0]
+        future = workers.executor.submit(
+            run_point, first.scenario, blkcrypto.__version__, first.check, first.compiled
+        )
     except BrokenExecutor:
         return False
     task = tasks.popleft()

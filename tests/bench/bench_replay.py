@@ -11,6 +11,8 @@ from statistics import median
 import numpy as np
 import pytest
 
+from hwmodel.columns import Columns
+from hwmodel.controller import Machine
 from hwmodel.device import Device
 from scenarios.load import load_scenario
 from scenarios.run import run
@@ -18,9 +20,11 @@ from scenarios.schema import Keys, Layout, Run, Scenario, Workload
 from scenarios.traces.batch import BATCH_ROWS, NO_FILE, TraceBatch
 from tests.bench.plain_simpy import PlainReplay
 from tests.machines import US, device
+from tests.machines import keys as key_objects
 
 IOS = 200_000
 PAIRS = 5
+COMPILED_IOS = 10_000_000
 SLOTS, SERVERS, PROGRAM_NS, KEYS = 16, 8, 10 * US, 256
 FILE_BYTES = 64 << 20
 
@@ -66,10 +70,45 @@ def batches(arrivals: np.ndarray, keys: np.ndarray) -> Iterator[TraceBatch]:
         )
 
 
-def ours_per_cpu_second(ios: int) -> float:
+def ours_per_cpu_second(ios: int, *, compiled: bool = False) -> float:
     arrivals, keys, _ = columns(ios)
     began = time.process_time()
-    run(scenario(), source=batches(arrivals, keys))
+    run(scenario(), source=batches(arrivals, keys), compiled=compiled)
+    return ios / (time.process_time() - began)
+
+
+def bio_columns(arrivals: np.ndarray, keys: np.ndarray) -> Iterator[Columns]:
+    """The same bios as a model makes them of ``batches``."""
+    constant = np.zeros(BATCH_ROWS, dtype=np.int64)
+    for at in range(0, len(arrivals), BATCH_ROWS):
+        part = keys[at : at + BATCH_ROWS]
+        count = len(part)
+        yield Columns(
+            time_ns=arrivals[at : at + BATCH_ROWS],
+            number=np.arange(at, at + count),
+            op=constant[:count].astype(np.uint8),
+            sector=part * (FILE_BYTES >> 9),
+            nbytes=constant[:count] + 4096,
+            key=part,
+            dun=constant[:count].astype(np.uint64),
+            stream=constant[:count].astype(np.int32),
+        )
+
+
+def engine_per_cpu_second(ios: int) -> float:
+    """The compiled engine without what makes bios of rows, and figures of records."""
+    from hwmodel.compiled.way import compiled_way
+
+    arrivals, keys, _ = columns(ios)
+    machine = Machine(
+        the_device(),
+        where="inline",
+        rng=np.random.default_rng(3),
+        keys=key_objects(KEYS),
+        records=lambda _: None,
+    )
+    began = time.process_time()
+    compiled_way(machine, bio_columns(arrivals, keys))
     return ios / (time.process_time() - began)
 
 
@@ -90,6 +129,18 @@ def test_timing_only_replay_against_plain_simpy() -> None:
     print(f"  plain SimPy {plain:>9,.0f}   blkcrypto {ours:>9,.0f}   ratio {ratio:.2f}")
     long_rate = ours_per_cpu_second(1_000_000)
     print(f"  blkcrypto, 1,000,000 I/Os: {long_rate:>9,.0f}   against plain SimPy {long_rate / plain:.2f}")
+
+
+@pytest.mark.bench
+def test_compiled_replay_of_ten_million_rows_against_the_usual_way() -> None:
+    pytest.importorskip("numba", reason="the extra fast is not installed")
+    engine_per_cpu_second(1000)  # loads, or compiles
+    plain, usual = plain_per_cpu_second(IOS), ours_per_cpu_second(1_000_000)
+    engine = max(engine_per_cpu_second(COMPILED_IOS) for _ in range(3))
+    whole = max(ours_per_cpu_second(COMPILED_IOS, compiled=True) for _ in range(3))
+    print(f"\nreplay, {COMPILED_IOS:,} I/Os compiled, best of 3, per CPU second:")
+    print(f"  plain SimPy {plain:>9,.0f}   usual way {usual:>9,.0f}   whole run, compiled {whole:>9,.0f}")
+    print(f"  compiled engine alone {engine:>9,.0f}   compiled run against usual {whole / usual:.1f}")
 
 
 def write_trace(path: Path, rows: int) -> None:
