@@ -200,7 +200,6 @@ class State:
     splits: int
     # Keyslots.
     programs_on_cpu: int
-    readers_woken: int
     locked: int
     locked_at: int
     turn: int

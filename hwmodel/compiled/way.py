@@ -38,7 +38,6 @@ from hwmodel.compiled.state import (
     rows_of,
 )
 from hwmodel.engine import PooledPath
-from hwmodel.keyslots import MAX_READERS_WOKEN
 from hwmodel.media import Media
 from hwmodel.recordbuffer import FLUSH_AT_BYTES
 from hwmodel.request import RECORD_WIDTH, WRITE
@@ -153,7 +152,6 @@ class _Way:
             most=machine.pool.most,
             most_parts=1,
             programs_on_cpu=slots is not None and slots.on_cpu is not None,
-            readers_woken=MAX_READERS_WOKEN,
         )
 
     def _set_path(self) -> None:

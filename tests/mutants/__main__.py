@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.mutants.compiled import COMPILED
 from tests.mutants.files import FILES
 from tests.mutants.io import IO
 from tests.mutants.keyslots import KEYSLOTS
@@ -17,10 +18,10 @@ from tests.mutants.rest import REST
 from tests.mutants.row import Mutant
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("blkcrypto", "hwmodel", "tests", "pyproject.toml")
+COPIED = ("blkcrypto", "hwmodel", "scenarios", "tests", "pyproject.toml")
 FAILED, PASSED = 1, 0
 SLIPS = ("NameError", "SyntaxError", "IndentationError", "ImportError")
-ALL = (*KEYSLOTS, *IO, *REST, *FILES)
+ALL = (*KEYSLOTS, *IO, *REST, *FILES, *COMPILED)
 
 
 def run_tests(tree: Path, tests: str) -> tuple[int, str]:
