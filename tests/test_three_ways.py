@@ -71,8 +71,9 @@ class Bytes:
 def batches(seed: int, gap_ns: int, bios: int = BIOS) -> Iterator[Columns]:
     """Bios of all kinds, in batches of many sizes."""
     rng = np.random.default_rng(seed)
+    grain_ns = 10 * US if seed % 2 else 1  # at full grains bios come when others are done
     whole = Columns(
-        time_ns=np.cumsum(rng.integers(0, 2 * gap_ns, bios)),
+        time_ns=np.cumsum(rng.integers(0, 2 * gap_ns, bios)) // grain_ns * grain_ns,
         number=np.arange(bios),
         op=rng.choice([0, 1, 2, 3], bios, p=[0.5, 0.4, 0.05, 0.05]).astype(np.uint8),
         sector=rng.integers(0, 1 << 12, bios) * 8,

@@ -5,6 +5,7 @@ parts were functions of arrays took ten times as long.  An address is a number, 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import numba
@@ -16,10 +17,17 @@ from hwmodel.compiled.state import Bio, Cpu, Event, Float, InFlight, Int, Op, Qu
 Function = TypeVar("Function", bound=Callable[..., object])
 Row = TypeVar("Row")
 
-# The cache is that of this machine and of these files: ``state.State`` bears their digest.
-compiled = cast(
-    Callable[[Function], Function], numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-)
+
+def compiled(function: Function) -> Function:
+    """``function`` as machine code, made at its first call and kept for the next process.
+
+    What is kept belongs to the text of this package, because ``state.State`` bears its digest.  Nothing
+    divides by zero here, so that numpy's way of dividing spares the question.
+    """
+    code = numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
+    with suppress(RuntimeError):  # nowhere to keep it
+        code.enable_caching()
+    return cast(Function, code)
 
 
 def _at(kind: type[Row]) -> Callable[[int, int], Row]:

@@ -3,7 +3,7 @@
 from tests.mutants.row import Mutant
 
 _AT = "hwmodel/compiled"
-_WAYS = "test_three_ways.py compiled and every_bio"
+_WAYS = "test_three_ways.py compiled and (every_bio or readers)"
 
 COMPILED = (
     Mutant(
