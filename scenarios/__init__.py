@@ -5,7 +5,7 @@ A run, from file to figures::
     scenario file    schema  load  files/
     rows             source  workload  zipf  streams  traces/
     bios             placement/  keyed  filekeys  designs  keying/  fua
-    machine          build  model  run  collector
+    machine          build  model  compiled  run  collector
     figures          results/
     for people       report/  timeline/  explain  hostmemory
 

@@ -61,9 +61,8 @@ def layout_image(name: str) -> bytearray:
     return bytearray(pristine(LAYOUTS / f"{name}.img.xz"))
 
 
-@functools.cache
 def golden_case(path: str) -> dict[str, Any]:
-    """A golden case, e.g. ``image-4k/v2-perfile.json``, as it stands in JSON."""
+    """A golden case of one's own, e.g. ``image-4k/v2-perfile.json``, as it stands in JSON."""
     case: dict[str, Any] = json.loads((GOLDEN / path).read_text())
     return case
 
