@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from hwmodel.clock import NORMAL, Row
 from hwmodel.keyslots import MAX_READERS_WOKEN, Keyslots
+from hwmodel.media import Media
 from hwmodel.recordbuffer import FLUSH_AT_BYTES, packer
 from hwmodel.request import READ, WRITE, Request, Then
 
@@ -42,7 +43,8 @@ def short_way(machine: "Machine") -> Run:
     items, order, idle, keys = clock.items, clock.order, pool.idle, machine.keys
     waiting, max_bytes, get_tag = tags.waiting, tags.max_bytes, tags.get
     submit = machine.submit if machine.submit_takes_cpu else None
-    cpu_count, on_media, on_path = cpus.count, machine.storage.serve, machine.path.serve
+    cpu_count, storage, on_path = cpus.count, machine.storage, machine.path.serve
+    on_media = storage.serving() if type(storage) is Media else storage.serve
     joined, plane, recorded = machine.joined, machine.plane, machine.recorded
     has_path = machine.path.limits
     has_slots = machine.device_keyslots is not None

@@ -18,6 +18,8 @@ def program_costs(device: Device) -> Callable[[BlkCryptoKey], int]:
     if facts is None:
         return lambda _key: 0
     raw_ns, wrapped_ns = facts.program_raw_ns.value, facts.program_hw_wrapped_ns.value
+    if raw_ns == wrapped_ns:
+        return lambda _key: raw_ns
     # Hashing an enum costs more than everything else a program does.
     return lambda key: wrapped_ns if key.crypto_cfg.key_type is KeyType.HW_WRAPPED else raw_ns
 
