@@ -1,7 +1,5 @@
 """Bytes for real, and somebody who looks at the medium: nothing on it may be plaintext."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -11,7 +9,7 @@ from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.checker import Bio, Checker
 from hwmodel.dataplane import VerifyingPlane
 from hwmodel.invariants import CIPHERTEXT, InvariantBroken
-from hwmodel.plane import DataPlane
+from hwmodel.plane import DataPlane, PlaneInFront
 from hwmodel.request import READ, WRITE, Request
 
 # Units looked at together: many enough for numpy, few enough to keep the histories of those who wrote them.
@@ -19,7 +17,7 @@ _UNITS: Final = 2048
 _BLOCK_WORDS: Final = 2  # of 8 bytes: what AES encrypts at once
 
 
-class CheckedPlane:
+class CheckedPlane(PlaneInFront):
     """A plane whose medium is looked at; every bio's data is to be encrypted.
 
     Args:
@@ -29,14 +27,14 @@ class CheckedPlane:
     """
 
     def __init__(self, plane: DataPlane, verifying: VerifyingPlane, checker: Checker) -> None:
-        self._plane = plane
+        super().__init__(plane)
         self._verifying = verifying
         self._checker = checker
         self._touched: dict[int, tuple[int, Bio | None]] = {}  # unit -> row and bio that were there last
 
     def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
         """See ``DataPlane``."""
-        self._plane.complete(request, key)
+        super().complete(request, key)
         if request.status or request.row < 0 or request.op not in (READ, WRITE):
             return
         unit_bytes = self._verifying.medium.unit_bytes
@@ -67,20 +65,3 @@ class CheckedPlane:
             raise InvariantBroken(
                 CIPHERTEXT, f"the data unit at byte {at} of the medium is plaintext", f"bio {row}: {bio}"
             )
-
-    def forget(self, key: BlkCryptoKey) -> None:
-        """See ``DataPlane``."""
-        self._plane.forget(key)
-
-    def keep_unflushed(self, now: Callable[[], int]) -> None:
-        """See ``DataPlane``."""
-        self._plane.keep_unflushed(now)
-
-    def power_cut(
-        self,
-        interrupted: Sequence[tuple[Request, BlkCryptoKey | None]],
-        rng: np.random.Generator,
-        tear_bytes: int,
-    ) -> Counter[str]:
-        """See ``DataPlane``."""
-        return self._plane.power_cut(interrupted, rng, tear_bytes)

@@ -29,3 +29,31 @@ class DataPlane(Protocol):
         tear_bytes: int,
     ) -> Counter[str]:
         """Power failed with the writes ``interrupted`` at the device; what became of unflushed data units."""
+
+
+class PlaneInFront:
+    """A plane in front of another; what it does not do itself goes there."""
+
+    def __init__(self, behind: DataPlane) -> None:
+        self._behind = behind
+
+    def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
+        """See ``DataPlane``."""
+        self._behind.complete(request, key)
+
+    def forget(self, key: BlkCryptoKey) -> None:
+        """See ``DataPlane``."""
+        self._behind.forget(key)
+
+    def keep_unflushed(self, now: Callable[[], int]) -> None:
+        """See ``DataPlane``."""
+        self._behind.keep_unflushed(now)
+
+    def power_cut(
+        self,
+        interrupted: Sequence[tuple[Request, BlkCryptoKey | None]],
+        rng: np.random.Generator,
+        tear_bytes: int,
+    ) -> Counter[str]:
+        """See ``DataPlane``."""
+        return self._behind.power_cut(interrupted, rng, tear_bytes)

@@ -8,9 +8,8 @@ from msgspec.structs import replace
 
 from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.era import kernel_profile
-from blkcrypto.block.key import BlkCryptoKey, KeyType
+from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.limits import QueueLimits
-from blkcrypto.crypto.cipher import new_cipher
 from hwmodel.checked import CheckedDesignMachine, CheckedMachine
 from hwmodel.checkedplane import CheckedPlane
 from hwmodel.checker import Checker
@@ -18,6 +17,7 @@ from hwmodel.companions import DesignMachine
 from hwmodel.controller import Machine
 from hwmodel.dataplane import Corruption, UnitCipher, VerifyingPlane
 from hwmodel.device import Device, Figure
+from hwmodel.inlinecipher import inline_cipher
 from hwmodel.keywrap import KeyWrapUnit
 from hwmodel.observer import Observer
 from hwmodel.plane import DataPlane
@@ -39,7 +39,6 @@ from scenarios.streams import stream
 if TYPE_CHECKING:
     from scenarios.keying.wiring import Wired
 
-_MODE = "AES-256-XTS"
 _CipherOf = Callable[[BlkCryptoKey], UnitCipher]
 
 
@@ -80,7 +79,7 @@ def build(
         wired = wire(scenario, sizes, keywrap)
     elif scenario.keys.design != "none":
         keys = FileKeys(scenario.keys, seed=seed, keywrap=keywrap)
-    cipher_of = _cipher_maker(keywrap) if wired is None else wired.keyer.cipher_of
+    cipher_of = partial(inline_cipher, unit=keywrap) if wired is None else wired.keyer.cipher_of
     plane = _plane(scenario, wired, cipher_of, is_fua)
     measure = Measure(warmup=scenario.run.warmup)
     records = measure.add if watch is None else _both(measure.add, watch)
@@ -202,13 +201,3 @@ def _both(first: Callable[[Records], None], second: Callable[[Records], None]) -
         second(records)
 
     return add
-
-
-def _cipher_maker(keywrap: KeyWrapUnit | None) -> Callable[[BlkCryptoKey], UnitCipher]:
-    def cipher_of(key: BlkCryptoKey) -> UnitCipher:
-        if key.crypto_cfg.key_type is KeyType.HW_WRAPPED:
-            assert keywrap is not None, "a wrapped key exists only where a unit wrapped it"
-            return new_cipher(_MODE, keywrap.inline_key(key.raw))
-        return new_cipher(_MODE, key.raw)
-
-    return cipher_of

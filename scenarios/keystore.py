@@ -14,18 +14,13 @@ from typing import Final
 import msgspec
 
 from blkcrypto.base.errors import BadInput
-from blkcrypto.block.capabilities import capabilities
-from blkcrypto.block.key import CryptoModeNum, KeyType
-from blkcrypto.block.profile import CryptoProfile
 from blkcrypto.crypto.hwkdf import KDF_VARIANTS
-from hwmodel.device import Device
 from hwmodel.keywrap import KeyWrapUnit, UnitState
 from scenarios.load import load_device
 from scenarios.report.files import whole_file
 
 _FORMAT: Final = "blkcrypto key-wrapping unit, version 1"
 _WARNING: Final = "An emulation's wrapping keys in the clear. Never use them for real data."
-_KEY_TYPES: Final = {"raw": KeyType.RAW, "hw-wrapped": KeyType.HW_WRAPPED}
 
 
 class OsRandom:
@@ -119,22 +114,6 @@ def read_unit_file(path: Path) -> UnitFile:
     except (ValueError, msgspec.DecodeError) as error:
         raise BadInput(f"not the state of a key-wrapping unit: {error}", where=str(path)) from None
     return replace(new_unit_file(path, stored.device, stored.kdf), state=state)
-
-
-def profile_of(device: Device, unit: KeyWrapUnit | None) -> CryptoProfile | None:
-    """The crypto profile that the ioctls ask; None for a device without one."""
-    slots = device.keyslots
-    if slots is None:
-        return None
-    types = KeyType(0)
-    for name in slots.key_types:
-        types |= _KEY_TYPES[name]
-    offered = capabilities(
-        {CryptoModeNum.AES_256_XTS: slots.data_unit_sizes.value},
-        max_dun_bytes=slots.dun_bytes.value,
-        key_types=types,
-    )
-    return CryptoProfile(device.name, slots.count.value, offered, unit)
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -393,7 +393,7 @@ class NoCipher:
 
 @breaks(invariants.CIPHERTEXT, "of the medium is plaintext")
 def the_engine_is_switched_off(patch: Patch) -> None:
-    patch.setattr(build, "_cipher_maker", lambda _keywrap: lambda _key: NoCipher())
+    patch.setattr(build, "inline_cipher", lambda _key, unit: NoCipher())
 
 
 def a_world(folder: Path, faults: str, *sets: str) -> Scenario:

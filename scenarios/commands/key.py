@@ -167,7 +167,8 @@ def _open(
     path: Path, device: str | None = None, kdf: str | None = None, *, may_be_new: bool = False
 ) -> "tuple[UnitFile, KeyWrapUnit | None, CryptoProfile | None]":
     """The unit of a state file, or a new one; no unit and no profile where the device has none."""
-    from scenarios.keystore import new_unit_file, profile_of, read_unit_file
+    from hwmodel.cryptoprofile import crypto_profile
+    from scenarios.keystore import new_unit_file, read_unit_file
     from scenarios.load import load_device
 
     if may_be_new and not path.exists():
@@ -179,7 +180,7 @@ def _open(
                 what = f"the unit has {stored}: leave {option} out, or take another state file"
                 raise BadInput(what, where=str(path))
     unit = file.unit()
-    return file, unit, profile_of(load_device(file.device), unit)
+    return file, unit, crypto_profile(load_device(file.device), unit)
 
 
 def _keep_new(file: "UnitFile", unit: "KeyWrapUnit | None") -> None:

@@ -11,11 +11,12 @@ from blkcrypto.fs.fscrypt.keysetup import BLK_CRYPTO_KEY_BYTES
 from blkcrypto.fs.keysetup_io.extent_io import TRANSFORM_BYTES
 from hwmodel.companions import DesignWork
 from hwmodel.dataplane import UnitCipher
+from hwmodel.inlinecipher import inline_cipher
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.keying.bios import Bios, share_of
 from scenarios.keying.ciphers import RunCipher, SealingCipher
 from scenarios.keying.keyer import FileBytes, Footprint
-from scenarios.keying.per_file import FilesSeen, FscryptKeyer, inline_cipher
+from scenarios.keying.per_file import FilesSeen, FscryptKeyer
 from scenarios.keying.setup import SetupTally
 from scenarios.schema import Scenario
 from scenarios.streams import stream

@@ -25,11 +25,12 @@ from hwmodel.clock import Row
 from hwmodel.companions import DesignWork
 from hwmodel.dataplane import UnitCipher
 from hwmodel.device import Host
+from hwmodel.inlinecipher import inline_cipher
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.keying.bios import Bios, share_of
 from scenarios.keying.keyer import Footprint
 from scenarios.keying.metadata import READ, Place
-from scenarios.keying.per_file import MODE, FscryptKeyer, inline_cipher
+from scenarios.keying.per_file import MODE, FscryptKeyer
 from scenarios.keying.setup import REGION_KEY, Prices
 from scenarios.schema import Scenario
 

@@ -17,6 +17,7 @@ from blkcrypto.fs.keysetup_io.extent_io import TRANSFORM_BYTES
 from blkcrypto.fs.stacked.ecryptfs_header import HEADER_BYTES
 from hwmodel.companions import DesignWork
 from hwmodel.dataplane import UnitCipher
+from hwmodel.inlinecipher import inline_cipher
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.designs import PLAIN
 from scenarios.filekeys import FileKeys
@@ -115,14 +116,6 @@ class FscryptKeyer:
             on_disk_bytes=self.keys.on_disk_bytes,
             in_memory_bytes=in_memory_bytes,
         )
-
-
-def inline_cipher(key: BlkCryptoKey, keywrap: KeyWrapUnit | None) -> UnitCipher:
-    """AES-256-XTS under a raw or a wrapped key."""
-    if key.crypto_cfg.key_type.name == "HW_WRAPPED":
-        assert keywrap is not None, "a wrapped key exists only where a unit wrapped it"
-        return new_cipher(MODE, keywrap.inline_key(key.raw))
-    return new_cipher(MODE, key.raw)
 
 
 class RandomFileKeyer:

@@ -1,17 +1,18 @@
 """The byte plane as designs need it: data of inodes has a key that the hardware never saw."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.dataplane import VerifyingPlane
+from hwmodel.plane import PlaneInFront
 from hwmodel.request import READ, WRITE, Request
 from scenarios.keying.inline_data import Region
 
 
-class DesignPlane:
+class DesignPlane(PlaneInFront):
     """``VerifyingPlane`` without background I/O, and with the keys of inline regions.
 
     Args:
@@ -20,13 +21,13 @@ class DesignPlane:
     """
 
     def __init__(self, plane: VerifyingPlane, regions: Sequence[Region]) -> None:
-        self._plane = plane
+        super().__init__(plane)
         self._regions = regions
 
     def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
         """See ``DataPlane``."""
         if request.row >= 0:
-            self._plane.complete(request, self._key(request, key))
+            super().complete(request, self._key(request, key))
 
     def _key(self, request: Request, key: BlkCryptoKey | None) -> BlkCryptoKey | None:
         """The key of ``request``, whose DUN becomes the data's own where the filesystem encrypted it.
@@ -42,14 +43,6 @@ class DesignPlane:
             key, request.dun = self._regions[request.dun - 1]
         return key
 
-    def forget(self, key: BlkCryptoKey) -> None:
-        """See ``DataPlane``."""
-        self._plane.forget(key)
-
-    def keep_unflushed(self, now: Callable[[], int]) -> None:
-        """See ``DataPlane``."""
-        self._plane.keep_unflushed(now)
-
     def power_cut(
         self,
         interrupted: Sequence[tuple[Request, BlkCryptoKey | None]],
@@ -58,7 +51,7 @@ class DesignPlane:
     ) -> Counter[str]:
         """See ``DataPlane``."""
         data = [(each, self._key(each, key)) for each, key in interrupted if _carries_data(each)]
-        return self._plane.power_cut(data, rng, tear_bytes)
+        return super().power_cut(data, rng, tear_bytes)
 
 
 def _carries_data(request: Request) -> bool:

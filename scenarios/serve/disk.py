@@ -26,6 +26,7 @@ from blkcrypto.block.plug import plugged
 from blkcrypto.block.queue import RequestQueue
 from blkcrypto.block.submit import submit_bio_noacct
 from blkcrypto.block.waiting import RunLoop, Steps, Task
+from hwmodel.cryptoprofile import crypto_profile
 from scenarios.schema import Scenario
 from scenarios.serve.engine import CountedCiphers, Engine
 from scenarios.serve.image import ImageDriver, ImageFile
@@ -95,7 +96,7 @@ class Disk:
             driver,
             depth=device.controller.tags.value,
             scheduler=scenario.block.scheduler,
-            profile=engine.profile(device) if inline else None,
+            profile=crypto_profile(device, engine) if inline else None,
         )
         self.bdev = self.queue.make_disk(image.size >> SECTOR_SHIFT).whole
 

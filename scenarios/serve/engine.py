@@ -2,20 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
-from blkcrypto.block.capabilities import capabilities
 from blkcrypto.block.fallback_slots import SoftwareCiphers
-from blkcrypto.block.key import BlkCryptoKey, CryptoModeNum, KeyType
-from blkcrypto.block.modes import MODES, CryptoMode
-from blkcrypto.block.profile import CryptoProfile
+from blkcrypto.block.key import BlkCryptoKey
+from blkcrypto.block.modes import CryptoMode
 from blkcrypto.block.request import Request
-from blkcrypto.crypto.cipher import DataUnitCipher, new_cipher
+from blkcrypto.crypto.cipher import DataUnitCipher
 from hwmodel.dataplane import UnitCipher
-from hwmodel.device import Device
+from hwmodel.inlinecipher import inline_cipher
 from hwmodel.keywrap import KeyWrapUnit
-
-_KEY_TYPES: Final = {"raw": KeyType.RAW, "hw-wrapped": KeyType.HW_WRAPPED}
 
 
 @dataclass(slots=True)
@@ -39,11 +34,7 @@ class Engine:
         """The cipher that ``key`` gives; hardware unwraps and derives what software cannot."""
         if self.own is not None:
             return self.own(key)
-        raw = key.raw
-        if key.crypto_cfg.key_type is KeyType.HW_WRAPPED:
-            assert self.unit is not None, "a wrapped key exists only where a unit wrapped it"
-            raw = self.unit.inline_key(raw)
-        return new_cipher(MODES[key.crypto_cfg.crypto_mode].name, raw)
+        return inline_cipher(key, self.unit)
 
     def keyslot_program(self, key: BlkCryptoKey, slot: int) -> None:
         """Load ``key``; the old one is overwritten."""
@@ -82,21 +73,6 @@ class Engine:
         found = self._slotless.pop(key, None)
         if found is not None:
             found.wipe()
-
-    def profile(self, device: Device) -> CryptoProfile | None:
-        """The crypto profile of ``device`` with this engine in it; None when the device has none."""
-        slots = device.keyslots
-        if slots is None:
-            return None
-        types = KeyType(0)
-        for name in slots.key_types:
-            types |= _KEY_TYPES[name]
-        offered = capabilities(
-            {CryptoModeNum.AES_256_XTS: slots.data_unit_sizes.value},
-            max_dun_bytes=slots.dun_bytes.value,
-            key_types=types,
-        )
-        return CryptoProfile(device.name, slots.count.value, offered, self)
 
 
 class CountedCiphers(SoftwareCiphers):
