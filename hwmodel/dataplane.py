@@ -25,7 +25,7 @@ from hwmodel.medium import Medium
 from hwmodel.payload import plaintext
 from hwmodel.powerloss import Content, Survivor, VolatileWrites, summary
 from hwmodel.request import WRITE, Request
-from hwmodel.unitbatch import DUN_MASK, Batch, Ints, Part, Waiting
+from hwmodel.unitbatch import DUN_MASK, Batch, Bios, Ints, Part, Waiting
 
 BATCH_BYTES: Final = 64 << 20
 # What is made, encrypted and stored at a time stays in the cache, with its tweaks.
@@ -138,7 +138,7 @@ class VerifyingPlane:
                 self.process()
         elif op != ReqOp.FLUSH:
             self.process()
-            self._discard(request)
+            self._discard(self._units_of(request.sector, request.nbytes))
         elif self._volatile is not None:
             self.process()
             self._volatile.flushed(submitted_ns=request.arrived, began_ns=request.mark)
@@ -149,15 +149,43 @@ class VerifyingPlane:
         self._done_ns.append(self._now())
         if request.op == WRITE and self._is_fua is not None and self._is_fua(request.row):
             self.process()
-            for unit in self._units_of(request):
+            for unit in self._units_of(request.sector, request.nbytes):
                 self._volatile.forced(unit)
 
-    def _units_of(self, request: Request) -> range:
-        first = (request.sector << SECTOR_SHIFT) // self._unit_bytes
-        return range(first, first + request.nbytes // self._unit_bytes)
+    @property
+    def why_one_by_one(self) -> str:
+        """Why bios cannot come by ``complete_many``; empty when they can."""
+        if self._corruptions:
+            return "data is damaged on the way"
+        return "" if self._volatile is None else "what a power cut would take is known"
 
-    def _discard(self, request: Request) -> None:
-        units = self._units_of(request)
+    def complete_many(self, bios: Bios) -> None:
+        """Like ``complete`` for each of ``bios``, none of which failed."""
+        assert not self._waiting
+        assert not self.why_one_by_one, self.why_one_by_one
+        self._completed += len(bios.op)
+        begin = 0
+        for at in np.flatnonzero(bios.op > WRITE).tolist():
+            self._move(bios.part(begin, at))
+            if bios.op[at] != ReqOp.FLUSH:
+                self._discard(self._units_of(int(bios.sector[at]), int(bios.nbytes[at])))
+            begin = at + 1
+        self._move(bios.part(begin, len(bios.op)))
+
+    def _move(self, bios: Bios) -> None:
+        """Reads and writes, as many at a time as may wait."""
+        begin, ends = 0, np.cumsum(bios.nbytes)
+        while begin < len(ends):
+            before = int(ends[begin]) - int(bios.nbytes[begin])
+            end = max(begin + 1, int(np.searchsorted(ends, before + self._batch_bytes, side="right")))
+            self._work_off(Batch(bios.part(begin, end), self._unit_bytes), np.empty(0, dtype=np.int64))
+            begin = end
+
+    def _units_of(self, sector: int, nbytes: int) -> range:
+        first = (sector << SECTOR_SHIFT) // self._unit_bytes
+        return range(first, first + nbytes // self._unit_bytes)
+
+    def _discard(self, units: range) -> None:
         self.medium.discard(units.start, len(units))
         if self._volatile is not None:
             for unit in units:
@@ -168,12 +196,15 @@ class VerifyingPlane:
         """Bring the medium up to date and damage what is due, also what ``request`` is the first to read."""
         self.process()
         if request.op == ReqOp.READ:
-            self._lay_out(self._batch([(request, key)]))
+            batch = self._batch([(request, key)])
+            places, fresh = self._make_room(batch)
+            for part in batch.parts(fresh, self._most_units):
+                self._store(batch, part, places[part.at])
             self._corrupt()
 
     def _batch(self, bios: Sequence[tuple[Request, BlkCryptoKey | None]]) -> Batch:
         waiting = [(bio.sector, bio.nbytes, bio.dun & DUN_MASK, bio.op, key) for bio, key in bios]
-        return Batch(waiting, self._unit_bytes)
+        return Batch(Bios.of(waiting), self._unit_bytes)
 
     def forget(self, key: BlkCryptoKey) -> None:
         """``key`` was evicted: finish what waits for it and wipe its cipher."""
@@ -185,16 +216,19 @@ class VerifyingPlane:
     def process(self) -> None:
         """Process everything that waits, then damage what is due."""
         if self._waiting:
-            batch = Batch(self._waiting, self._unit_bytes)
+            batch = Batch(Bios.of(self._waiting), self._unit_bytes)
             done_ns, self._done_ns = self._done_ns, []
             self._waiting, self._waiting_bytes = [], 0
             self._work_off(batch, np.array(done_ns, dtype=np.int64))
         self._corrupt()
 
     def _work_off(self, batch: Batch, done_ns: Ints) -> None:
-        places = self._lay_out(batch)
+        places, fresh = self._make_room(batch)
         wrong: list[int] = []
-        for writes, phase in batch.phases():
+        for part in batch.parts(fresh, self._most_units):
+            self._store(batch, part, places[part.at])  # and read while it is in the cache
+            wrong += part.at[self._read(batch, part, places[part.at])].tolist()
+        for writes, phase in batch.phases(but=fresh):
             for part in batch.parts(phase, self._most_units):
                 if writes:
                     self._write(batch, part, places[part.at], done_ns)
@@ -204,25 +238,25 @@ class VerifyingPlane:
         first = sorted(wrong)[: _MISMATCHES_KEPT - len(self.verified.where)]
         self.verified.where.extend((batch.units[first] * self._unit_bytes).tolist())
 
-    def _lay_out(self, batch: Batch) -> Ints:
-        """Make room for what the batch is the first to touch; give what it reads first its version 0.
+    def _make_room(self, batch: Batch) -> tuple[Ints, Ints]:
+        """Make room for what the batch is the first to touch.
 
         Returns:
-            Places of the batch's units.
+            Places of the batch's units, and those accesses that are the first to their unit and read it: what
+            is there then is its version 0, which the caller stores.
         """
         places = self.medium.places(batch.units)
         missing = np.flatnonzero(places < 0)
-        if len(missing):
-            places[missing] = self.medium.allocate(batch.units[missing])
-            self._grow_versions(int(places.max()))
-            reads = batch.first_reads(missing)
-            self._versions[places[reads]] = 0
-            for part in batch.parts(reads, self._most_units):
-                self._store(batch, part, places[part.at])
-            self.verified.laid_out_bytes += len(reads) * self._unit_bytes
-            if self._volatile is not None:
-                self._blank = set(batch.units[missing].tolist()).difference(batch.units[reads].tolist())
-        return places
+        if not len(missing):
+            return places, missing
+        places[missing] = self.medium.allocate(batch.units[missing])
+        self._grow_versions(int(places.max()))
+        reads = batch.first_reads(missing)
+        self._versions[places[reads]] = 0
+        self.verified.laid_out_bytes += len(reads) * self._unit_bytes
+        if self._volatile is not None:
+            self._blank = set(batch.units[missing].tolist()).difference(batch.units[reads].tolist())
+        return places, reads
 
     def _write(self, batch: Batch, part: Part, places: Ints, done_ns: Ints) -> None:
         units = batch.units[part.at]

@@ -4,7 +4,8 @@ Units are kept in slabs in order of first use and found through an index, so mem
 was touched, not the size of the device, and a batch is moved by array indexing.
 
 Each slab has twice the room of the one before, up to a limit, so there are few of them.  Room that nothing
-was stored in takes no memory: the operating system gives pages when they are written.
+was stored in takes no memory: the operating system gives pages when they are written.  Nor is it ever read,
+so it need not be zero, and numpy asks for huge pages, which cost a sixth of as many small ones.
 """
 
 import hashlib
@@ -51,25 +52,28 @@ class Medium:
 
     def allocate(self, units: Units) -> Places:
         """Like ``places``, making room for units that hold nothing yet; equal units share a place."""
-        index = self._index
-        places = np.empty(len(units), dtype=np.int64)
-        for position, unit in enumerate(units.tolist()):
-            place = index.get(unit, -1)
-            if place < 0:
-                place = self._freed.pop() if self._freed else self._new_place()
-                index[unit] = place
-            places[position] = place
+        new = [unit for unit in dict.fromkeys(units.tolist()) if unit not in self._index]
+        self._index.update(zip(new, self._new_places(len(new)), strict=True))
+        return self.places(units)
+
+    def _new_places(self, count: int) -> list[int]:
+        """First the room that was given up, the latest before all other."""
+        kept = max(0, len(self._freed) - count)
+        places = self._freed[kept:][::-1]
+        del self._freed[kept:]
+        first = self._used
+        self._used += count - len(places)
+        while self._room < self._used:
+            self._add_slab()
+        places.extend(range(first, self._used))
         return places
 
-    def _new_place(self) -> int:
-        if self._used == self._room:
-            nbytes = min(_FIRST_SLAB_BYTES << len(self._slabs), _MOST_SLAB_BYTES)
-            slab = np.zeros((max(1, nbytes // self.unit_bytes), self.unit_bytes), dtype=np.uint8)
-            self._slabs.append(slab)
-            self._starts = np.append(self._starts, self._room)
-            self._room += len(slab)
-        self._used += 1
-        return self._used - 1
+    def _add_slab(self) -> None:
+        nbytes = min(_FIRST_SLAB_BYTES << len(self._slabs), _MOST_SLAB_BYTES)
+        slab = np.empty((max(1, nbytes // self.unit_bytes), self.unit_bytes), dtype=np.uint8)
+        self._slabs.append(slab)
+        self._starts = np.append(self._starts, self._room)
+        self._room += len(slab)
 
     def _by_slab(self, places: Places) -> Iterator[tuple[Bytes2D, Places, Places | slice]]:
         """Slabs, rows in them, and which of ``places`` those are."""
@@ -118,8 +122,10 @@ class Medium:
 
     def _in_address_order(self) -> Iterator[tuple[Units, Bytes2D]]:
         """Units that hold data and what they hold, some at a time."""
-        units = np.fromiter(sorted(self._index), dtype=np.int64, count=len(self))
-        places = self.places(units)
+        units = np.fromiter(self._index.keys(), dtype=np.int64, count=len(self))
+        places = np.fromiter(self._index.values(), dtype=np.int64, count=len(self))
+        order = np.argsort(units)
+        units, places = units[order], places[order]
         step = max(1, _DIGEST_BYTES // self.unit_bytes)
         for at in range(0, len(units), step):
             yield units[at : at + step], self.load(places[at : at + step])

@@ -1,7 +1,8 @@
 """Plaintext that can be made again: a function of seed, data unit and how often the unit was written.
 
 So nothing has to be remembered but a count per unit, and a unit that ends up in the wrong place, with the
-wrong key or an old version never compares equal.
+wrong key or an old version never compares equal.  Only where a unit's words begin is mixed: from there they
+go up by splitmix64's increment, so all words of a unit differ, and making it costs one addition each.
 """
 
 from functools import lru_cache
@@ -11,11 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from blkcrypto.base.mix import mix64
-from blkcrypto.crypto.scratch import scratch
 
 _GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's increment
-# What is made and mixed at a time stays in the cache.
-_CHUNK_BYTES: Final = 1 << 17
 
 Data = npt.NDArray[np.uint8]
 
@@ -39,13 +37,6 @@ def plaintext(
     """
     start = mix64(units.astype(np.uint64) * _GAMMA + np.uint64(seed & (1 << 64) - 1))
     start = mix64(start + versions.astype(np.uint64) * _GAMMA)
-    counter = _counter(unit_bytes // 8)
     data = np.empty((len(units), unit_bytes), dtype=np.uint8) if out is None else out
-    words = data.view("<u8")
-    step = max(1, _CHUNK_BYTES // unit_bytes)
-    work = scratch("plaintext", min(step, len(units)), unit_bytes).view(np.uint64)
-    for at in range(0, len(units), step):
-        part = words[at : at + step]
-        np.add(start[at : at + step, np.newaxis], counter, out=part)
-        mix64(part, work[: len(part)])
+    np.add(start[:, np.newaxis], _counter(unit_bytes // 8), out=data.view("<u8"))
     return data

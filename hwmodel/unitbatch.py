@@ -7,7 +7,7 @@ after that, and so on.  Within a phase order does not matter, and units are sort
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,44 @@ Ints = npt.NDArray[np.int64]
 
 # A bio's sector, bytes, DUN & DUN_MASK, operation (READ or WRITE), and key, None for plaintext.
 Waiting = tuple[int, int, int, int, BlkCryptoKey | None]
+
+
+class Bios(NamedTuple):
+    """Some bios, in the order in which they completed; all columns have one length.
+
+    Attributes:
+        sector, nbytes: ``int64``.
+        dun: ``uint64``, of the first data unit.
+        op: ``uint8``, a ``ReqOp`` number.
+        key: ``int64``, a number in ``keys``.
+        keys: None for plaintext.
+    """
+
+    sector: Ints
+    nbytes: Ints
+    dun: npt.NDArray[np.uint64]
+    op: npt.NDArray[np.uint8]
+    key: Ints
+    keys: Sequence[BlkCryptoKey | None]
+
+    @classmethod
+    def of(cls, waiting: Sequence[Waiting]) -> "Bios":
+        """Columns of rows."""
+        sectors, nbytes, duns, ops, keys = zip(*waiting, strict=True)
+        numbers: dict[BlkCryptoKey | None, int] = {}
+        return cls(
+            sector=np.array(sectors, dtype=np.int64),
+            nbytes=np.array(nbytes, dtype=np.int64),
+            dun=np.array(duns, dtype=np.uint64),
+            op=np.array(ops, dtype=np.uint8),
+            key=np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64),
+            keys=list(numbers),
+        )
+
+    def part(self, begin: int, end: int) -> "Bios":
+        """Those from ``begin`` to before ``end``."""
+        at = slice(begin, end)
+        return Bios(self.sector[at], self.nbytes[at], self.dun[at], self.op[at], self.key[at], self.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +89,35 @@ class Batch:
 
     __slots__ = ("_bios", "_key", "_keys", "bio", "ivs", "units", "write")
 
-    def __init__(self, bios: Sequence[Waiting], unit_bytes: int) -> None:
-        sectors, nbytes, duns, ops, keys = zip(*bios, strict=True)
-        counts = np.array(nbytes, dtype=np.int64) // unit_bytes
-        first = (np.array(sectors, dtype=np.int64) << SECTOR_SHIFT) // unit_bytes
-        bio = self.bio = np.repeat(np.arange(len(bios)), counts)
+    def __init__(self, bios: Bios, unit_bytes: int) -> None:
+        counts = bios.nbytes // unit_bytes
+        first = (bios.sector << SECTOR_SHIFT) // unit_bytes
+        bio = self.bio = np.repeat(np.arange(len(counts)), counts)
         within = np.arange(len(bio)) - (np.cumsum(counts) - counts)[bio]
         self.units = first[bio] + within
-        self.write = (np.array(ops) == WRITE)[bio]
+        self.write = (bios.op == WRITE)[bio]
         self.ivs = np.zeros((len(bio), _IV_BYTES), dtype=np.uint8)
-        self.ivs.view("<u8")[:, 0] = np.array(duns, dtype=np.uint64)[bio] + within.astype(np.uint64)
-        numbers: dict[BlkCryptoKey | None, int] = {}
-        self._key = np.array([numbers.setdefault(key, len(numbers)) for key in keys])[bio]
-        self._keys = list(numbers)
-        self._bios = len(bios)
+        self.ivs.view("<u8")[:, 0] = bios.dun[bio] + within.astype(np.uint64)
+        self._key = bios.key[bio]
+        self._keys = bios.keys
+        self._bios = len(counts)
 
     def __len__(self) -> int:
         return len(self.units)
 
-    def phases(self) -> Iterator[tuple[bool, Ints]]:
-        """Whether a phase writes, and its units, sorted by key."""
+    def phases(self, but: Ints) -> Iterator[tuple[bool, Ints]]:
+        """Whether a phase writes, and its units, sorted by key; without the accesses ``but``."""
+        todo = np.ones(len(self), dtype=np.bool_)
+        todo[but] = False
+        if not todo.any():
+            return
         if self._bios == 1:  # which accesses each of its units once
-            yield bool(self.write[0]), np.arange(len(self))
+            yield bool(self.write[0]), np.flatnonzero(todo)
             return
         # Reads that follow k writes of their unit, the write after them, reads that follow k + 1 writes ...
         number = 2 * self._writes_before() + self.write
         order = np.lexsort((self._key, number))
+        order = order[todo[order]]
         for phase in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
             yield bool(self.write[phase[0]]), phase
 

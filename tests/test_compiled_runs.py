@@ -52,7 +52,6 @@ def test_a_compiled_sweep_writes_the_same_bytes(tmp_path: Path) -> None:
     ("args", "why"),
     [
         (["merging", "--set", "block.scheduler=mq-deadline"], "a scheduler holds requests back"),
-        (["keyslot-contention", "--set", "payload=verify"], "data is moved"),
         (["keyslot-contention", "--set", "engine=fallback"], "CPUs encrypt"),
         (["kdn-drain"], "the device is drained or sleeps"),
         (["controller-reset"], "faults happen"),

@@ -15,11 +15,14 @@ from msgspec.structs import replace
 from blkcrypto.block.key import BlkCryptoKey, KeyType
 from blkcrypto.block.limits import QueueLimits
 from blkcrypto.block.split import split_period, split_sizes
+from blkcrypto.crypto.cipher import new_cipher
 from hwmodel.columns import Columns
 from hwmodel.controller import Machine
+from hwmodel.dataplane import BATCH_BYTES, Corruption, UnitCipher, Verified, VerifyingPlane
 from hwmodel.device import Device, Quantiles
 from hwmodel.engine import DataPath, PooledPath
 from hwmodel.media import Media
+from hwmodel.plane import PlaneInFront
 from scenarios import build
 from scenarios.load import load_scenario, shipped_scenarios
 from scenarios.run import run
@@ -85,6 +88,10 @@ def batches(seed: int, gap_ns: int, bios: int = BIOS) -> Iterator[Columns]:
     cuts = [0, *sorted(rng.integers(0, bios, 5).tolist()), bios]
     for begin, end in pairwise(cuts):
         yield Columns._make(column[begin:end] for column in whole)
+
+
+def xts(key: BlkCryptoKey) -> UnitCipher:
+    return new_cipher("AES-256-XTS", (key.raw * 4)[:32] + b"\xff" * 32)
 
 
 SOME_KEYS = keys(KEYS // 2) + keys(KEYS // 2, KeyType.HW_WRAPPED)
@@ -195,6 +202,59 @@ def test_every_bio_takes_the_same_times_and_the_machine_ends_alike(
     assert led(kind, way) == led(LongWay, by_rows)
 
 
+def moved(kind: type[Machine], way: Way, seed: int, gap_ns: int, batch_bytes: int) -> tuple[Verified, str]:
+    """What comparing the data found, and the digest of the medium."""
+    plane = VerifyingPlane(4096, seed=seed, cipher_of=xts, batch_bytes=batch_bytes)
+    machine = kind(
+        device(slots=4, units=3, shape="exponential"),
+        where="inline",
+        rng=np.random.default_rng(seed),
+        keys=the_keys(seed),
+        records=lambda _: None,
+        limits=QueueLimits(max_sectors=128),
+        plane=plane,
+    )
+    way(machine, batches(seed, gap_ns), 0)
+    plane.process()
+    return plane.verified, plane.medium.sha256()
+
+
+@pytest.mark.parametrize(("kind", "way"), WAYS)
+@settings(deadline=None, max_examples=15, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(
+    seed=st.integers(0, 1000),
+    gap_ns=st.sampled_from([2 * US, 200 * US]),
+    batch_bytes=st.sampled_from([0, 1 << 20, BATCH_BYTES]),
+)
+def test_the_same_data_is_moved(
+    kind: type[Machine], way: Way, seed: int, gap_ns: int, batch_bytes: int
+) -> None:
+    assert moved(kind, way, seed, gap_ns, batch_bytes) == moved(LongWay, by_rows, seed, gap_ns, 0)
+
+
+@needs_numba
+def test_machines_whose_data_must_be_followed_bio_by_bio_are_not_led_by_compiled_code() -> None:
+    from hwmodel.compiled.way import why_not
+
+    damaged = VerifyingPlane(4096, seed=1, cipher_of=xts, corruptions=[Corruption(0, 1, after_bios=9)])
+    volatile = VerifyingPlane(4096, seed=1, cipher_of=xts)
+    volatile.keep_unflushed(lambda: 0)
+    for plane, why in (
+        (damaged, "data is damaged on the way"),
+        (volatile, "what a power cut would take is known"),
+        (PlaneInFront(volatile), "somebody looks at each bio's data"),
+    ):
+        machine = Machine(
+            device(),
+            where="inline",
+            rng=np.random.default_rng(1),
+            keys=keys(1),
+            records=lambda _: None,
+            plane=plane,
+        )
+        assert why_not(machine) == why
+
+
 @pytest.mark.parametrize(("kind", "way"), WAYS)
 def test_more_readers_than_are_woken_at_once_take_the_same_times(kind: type[Machine], way: Way) -> None:
     facts = device(tags=2048, slots=3, program_ns=900 * US, units=8)
@@ -238,8 +298,7 @@ def of_catalog(name: str, *sets: str) -> Scenario:
 def test_every_scenario_of_the_catalog_has_the_same_records_and_result(
     name: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Compiled code moves no data: without payload more scenarios are led by it.
-    chosen = of_catalog(name, *(["payload=none"] if compiled else []))
+    chosen = of_catalog(name)
     other, long = Bytes(), Bytes()
     result = run(chosen, sinks=[other], compiled=compiled)
     monkeypatch.setattr(build, "Machine", LongWay)
@@ -251,7 +310,7 @@ def test_every_scenario_of_the_catalog_has_the_same_records_and_result(
 def test_these_scenarios_of_the_catalog_are_led_by_compiled_code() -> None:
     from hwmodel.compiled.way import why_not
 
-    machines = {name: build.build(of_catalog(name, "payload=none")).machine for name in shipped_scenarios()}
+    machines = {name: build.build(of_catalog(name)).machine for name in shipped_scenarios()}
     led = {name for name, machine in machines.items() if not why_not(machine)}
     assert led == {
         "every-device",

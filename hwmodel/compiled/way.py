@@ -1,4 +1,4 @@
-"""The compiled way through a plain machine, fed with columns, for timing only.
+"""The compiled way through a plain machine, fed with columns.
 
 What a machine is goes into flat arrays before the first bio, and comes back after the last.  Rules that need
 more than arithmetic are asked beforehand, for each kind of bio or key that comes: where to split, and what
@@ -22,6 +22,7 @@ from hwmodel.compiled.loop import (
     WANTS_REQUESTS,
     advance,
 )
+from hwmodel.compiled.moves import Moves
 from hwmodel.compiled.state import (
     NOBODY,
     Bio,
@@ -37,10 +38,11 @@ from hwmodel.compiled.state import (
     Stock,
     rows_of,
 )
+from hwmodel.dataplane import VerifyingPlane
 from hwmodel.engine import PooledPath
 from hwmodel.media import Media
 from hwmodel.recordbuffer import FLUSH_AT_BYTES
-from hwmodel.request import RECORD_WIDTH, WRITE
+from hwmodel.request import RECORD, RECORD_WIDTH, WRITE
 
 if TYPE_CHECKING:
     from hwmodel.controller import Machine
@@ -49,6 +51,7 @@ _REQUESTS: Final = 1024
 _KEYS: Final = 1024
 _OPS: Final = 16
 _RECORDS: Final = FLUSH_AT_BYTES // (RECORD_WIDTH * 8)
+_NUMBER: Final = RECORD.index("row")
 
 _Array = npt.NDArray[Any]  # of rows, or of one number each
 
@@ -58,7 +61,10 @@ def why_not(machine: "Machine") -> str:
     if machine.why_not_plain:
         return machine.why_not_plain
     if machine.plane is not None:
-        return "data is moved"
+        if type(machine.plane) is not VerifyingPlane:
+            return "somebody looks at each bio's data"
+        if machine.plane.why_one_by_one:
+            return machine.plane.why_one_by_one
     if type(machine.storage) is not Media:
         return "its storage is more than parallel units"
     slots = machine.device_keyslots
@@ -87,6 +93,8 @@ class _Way:
         self._first_of: Ints = np.zeros(0, dtype=np.int64)  # by key number: the first of the same object
         self._kinds_cut: dict[tuple[int, int, bool], int] = {}
         self._drawing: list[int] = []  # by stock, an operation that draws from it
+        plane = cast(VerifyingPlane | None, machine.plane)
+        self._moves = Moves(plane, machine.keys) if plane is not None else None
         self._lay("bios", rows_of(Bio, 1))
         # Column by column, as they are read; a row's values would share one set of a cache without the gap.
         self._lay("records", np.empty((RECORD_WIDTH, _RECORDS + 8), dtype=np.int64))
@@ -132,7 +140,10 @@ class _Way:
 
     def _hand_on(self) -> None:
         if recorded := self._got("recorded"):
-            self._machine.recorded.records(self._arrays["records"][:, :recorded].T)
+            records = self._arrays["records"][:, :recorded]
+            if self._moves is not None:
+                self._moves.done(records[_NUMBER])
+            self._machine.recorded.records(records.T)
         self._set(recorded=0)
 
     # --- before ---------------------------------------------------------------------------------------
@@ -230,6 +241,8 @@ class _Way:
             bios["key"] = np.where(columns.key < 0, columns.key, self._first_of[columns.key])
         self._cut(columns, bios["cuts"])
         self._set(bio_count=count)
+        if self._moves is not None:
+            self._moves.feed(columns)
 
     def _learn_keys(self) -> None:
         slots, known, count = self._machine.device_keyslots, len(self._first_of), len(self._machine.keys)
