@@ -26,6 +26,7 @@ from hwmodel.faults import Injector
 from hwmodel.gates import Gates
 from hwmodel.holding import Holding
 from hwmodel.host import Cpus
+from hwmodel.invariants import Invariant
 from hwmodel.keyslots import Keyslots
 from hwmodel.plane import DataPlane
 from hwmodel.pool import RequestPool
@@ -234,6 +235,11 @@ class Machine:
     def submit_takes_cpu(self) -> bool:
         """Whether submitting a bio takes CPU time."""
         return bool(self.submit_cost_ns or self.per_unit_ns)
+
+    @property
+    def checked(self) -> tuple[Invariant, ...]:
+        """What is checked here, beyond what every run checks."""
+        return ()
 
     @property
     def why_not_plain(self) -> str:

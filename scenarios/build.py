@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
@@ -10,10 +10,6 @@ from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.era import kernel_profile
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.limits import QueueLimits
-from hwmodel.checked import CheckedDesignMachine, CheckedMachine
-from hwmodel.checkedplane import CheckedPlane
-from hwmodel.checker import Checker
-from hwmodel.companions import DesignMachine
 from hwmodel.controller import Machine
 from hwmodel.dataplane import Corruption, UnitCipher, VerifyingPlane
 from hwmodel.device import Device, Figure
@@ -23,7 +19,6 @@ from hwmodel.observer import Observer
 from hwmodel.plane import DataPlane
 from hwmodel.recordedmedia import RecordedMedia
 from hwmodel.storage import Storage
-from hwmodel.watched import WatchedDesignMachine, WatchedMachine
 from hwmodel.watchedstorage import watched_storage
 from hwmodel.writecache import IsFua
 from scenarios.designs import PLAIN, engine_of
@@ -37,6 +32,10 @@ from scenarios.schema import Scenario
 from scenarios.streams import stream
 
 if TYPE_CHECKING:
+    from hwmodel.checked import CheckedMachine
+    from hwmodel.checker import Checker
+    from hwmodel.companions import DesignMachine
+    from hwmodel.watched import WatchedMachine
     from scenarios.keying.wiring import Wired
 
 _CipherOf = Callable[[BlkCryptoKey], UnitCipher]
@@ -84,11 +83,15 @@ def build(
     measure = Measure(warmup=scenario.run.warmup)
     records = measure.add if watch is None else _both(measure.add, watch)
     recorded = RecordedMedia() if scenario.run.media == "recorded" else None
-    checker = Checker() if check else None
     front: DataPlane | None = plane if plane is None or wired is None else wired.plane(plane)
-    looking = None
-    if checker is not None and plane is not None and front is not None and scenario.keys.design != "none":
-        front = looking = CheckedPlane(front, plane, checker)
+    checker, looking = None, None
+    if check:  # as few runs are: the others need not load it
+        from hwmodel.checkedplane import CheckedPlane
+        from hwmodel.checker import Checker
+
+        checker = Checker()
+        if plane is not None and front is not None and scenario.keys.design != "none":
+            front = looking = CheckedPlane(front, plane, checker)
     machine = _machine(scenario, keys, wired, front, records, recorded, observer, checker, is_fua)
     return Model(
         scenario, wanted_engine, layout, keys, wired, cipher_of, plane, measure, machine, recorded, looking
@@ -128,7 +131,7 @@ def _machine(
     records: Callable[[Records], None],
     recorded: RecordedMedia | None,
     observer: Observer | None,
-    checker: Checker | None,
+    checker: "Checker | None",
     is_fua: IsFua | None,
 ) -> Machine:
     seed = scenario.run.seed
@@ -166,19 +169,27 @@ def _machine(
         storage=storage,
     )
     if checker is not None:
-        assert isinstance(machine, CheckedMachine)
-        machine.check(checker, observer)
+        cast("CheckedMachine", machine).check(checker, observer)
     elif observer is not None:
-        assert isinstance(machine, WatchedMachine)
-        machine.watch(observer)
+        cast("WatchedMachine", machine).watch(observer)
     return machine
 
 
-def _kinds(observer: Observer | None, checker: Checker | None) -> tuple[type[Machine], type[DesignMachine]]:
-    """What plain and other key designs run on."""
+def _kinds(
+    observer: Observer | None, checker: "Checker | None"
+) -> "tuple[type[Machine], type[DesignMachine]]":
+    """What plain and other key designs run on; loaded only where needed."""
     if checker is not None:
+        from hwmodel.checked import CheckedDesignMachine, CheckedMachine
+
         return CheckedMachine, CheckedDesignMachine
-    return (Machine, DesignMachine) if observer is None else (WatchedMachine, WatchedDesignMachine)
+    if observer is not None:
+        from hwmodel.watched import WatchedDesignMachine, WatchedMachine
+
+        return WatchedMachine, WatchedDesignMachine
+    from hwmodel.companions import DesignMachine
+
+    return Machine, DesignMachine
 
 
 def settled(scenario: Scenario) -> Scenario:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from blkcrypto.block.key import BlkCryptoKey
-from hwmodel.checkedplane import CheckedPlane
 from hwmodel.clock import Row
 from hwmodel.columns import Columns
 from hwmodel.controller import Machine
@@ -22,6 +21,7 @@ from scenarios.schema import Scenario
 from scenarios.traces.batch import RecordedBatch, TraceBatch
 
 if TYPE_CHECKING:
+    from hwmodel.checkedplane import CheckedPlane
     from scenarios.keying.wiring import Wired
 
 
@@ -51,7 +51,7 @@ class Model:
     measure: Measure
     machine: Machine
     recorded: RecordedMedia | None
-    looking: CheckedPlane | None = None
+    looking: "CheckedPlane | None" = None
     rows_read: int = 0
     bios_made: int = 0
 

@@ -6,7 +6,6 @@ from contextlib import closing
 
 import blkcrypto
 from blkcrypto.base.errors import BadInput
-from hwmodel.checked import CheckedMachine
 from hwmodel.invariants import (
     ACQUIRES_ADD_UP,
     CIPHERTEXT,
@@ -223,8 +222,6 @@ def _fault_checks(model: Model) -> dict[str, bool]:
 
 def _checked(model: Model) -> tuple[Invariant, ...]:
     """What was checked as the run went on, and held, or the run would have ended."""
-    if not isinstance(model.machine, CheckedMachine):
-        return ()
     return (*model.machine.checked, *((CIPHERTEXT,) if model.looking is not None else ()))
 
 

@@ -19,13 +19,12 @@ from blkcrypto.fs.stacked.crypt_path import (
     WRITE_PATH,
     CryptFlag,
     Where,
-    flags_of,
     read_path,
     split_sectors,
     write_path,
 )
 from blkcrypto.fs.stacked.designs import DESIGNS
-from blkcrypto.fs.stacked.dmcrypt_device import CryptDevice
+from blkcrypto.fs.stacked.dmcrypt_device import CryptDevice, flags_of
 from blkcrypto.fs.stacked.inline_device import DefaultKeyDevice, InlinecryptDevice
 from blkcrypto.fs.store import SoftwareStore
 from tests.fscrypt_world import GOLDEN, needs_golden

@@ -93,14 +93,13 @@ def calibrate(
     )
     from scenarios.report.console import new_console
     from scenarios.report.files import STDOUT, check_target, write_text
-    from scenarios.report.progress import new_progress
+    from scenarios.report.progress import progress
 
     for target in (out, json_file, plot_file):
         if target is not None:
             check_target(target)
     base_device = load_device(base)
-    with new_progress(quiet=quiet) as bar:
-        task = bar.add_task("I/Os", total=None)
+    with progress("I/Os", quiet=quiet) as bar:
         recording = read_recording(
             trace,
             format=format_,
@@ -109,7 +108,7 @@ def calibrate(
             skip_bad_lines=skip_bad_lines,
             limit=limit,
             hold_back=hold_back,
-            progress=lambda rows: bar.advance(task, rows),
+            progress=bar.advance,
         )
         name = Path(out).stem if out != STDOUT else "fitted"
         calibration = fit(recording, base_device, name=name, seed=seed)

@@ -54,16 +54,15 @@ def compare_command(
     from scenarios.report.console import new_console
     from scenarios.report.files import STDOUT, check_targets, write_text
     from scenarios.report.json import compare_json
-    from scenarios.report.progress import new_progress
+    from scenarios.report.progress import progress
 
     check_targets(json_file, html_file)
 
-    with new_progress(quiet=quiet) as progress:
-        task = progress.add_task("", total=None)
+    with progress("", quiet=quiet) as bar:
 
         def started(number: int, count: int, labels: Mapping[str, str]) -> None:
             setting = ", ".join(f"{key}={value}" for key, value in labels.items())
-            progress.update(task, completed=number, total=count, description=setting)
+            bar.reach(number, count, setting)
 
         points = run_grid(
             scenario,

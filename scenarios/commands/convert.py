@@ -42,7 +42,7 @@ def convert(
     TRACE is a file, - for standard input or builtin:NAME.  OUT appears whole or not at all.
     """
     from scenarios.report.files import STDOUT, check_no_special, check_target
-    from scenarios.report.progress import new_progress
+    from scenarios.report.progress import progress
     from scenarios.source import trace_path
     from scenarios.traces.parquet import write_parquet, write_parquet_by_stream
     from scenarios.traces.reader import open_trace
@@ -63,10 +63,9 @@ def convert(
             skip_bad_lines=skip_bad_lines,
             limit=limit,
         ) as reader,
-        new_progress(quiet=quiet) as bar,
+        progress("rows", limit, quiet=quiet) as bar,
     ):
-        task = bar.add_task("rows", total=limit)
-        rows = _Counted(reader.batches(), lambda count: bar.advance(task, count))
+        rows = _Counted(reader.batches(), bar.advance)
         (write_parquet_by_stream if per_stream else write_parquet)(rows, reader.file_names, target)
     if not quiet:
         written = sorted(target.iterdir()) if per_stream else [target]

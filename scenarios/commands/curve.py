@@ -1,7 +1,6 @@
 """``blkcrypto curve``: parse, call, print."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -61,18 +60,14 @@ def curve_command(
     from scenarios.report.console import new_console
     from scenarios.report.curve import curve_json, plot_curves, print_curves
     from scenarios.report.files import STDOUT, check_targets, write_text
-    from scenarios.report.progress import new_progress
+    from scenarios.report.progress import progress
 
     if trace_or_scenario == STDOUT and len(designs) > 1:
         raise BadInput("standard input is read once: name one design, or a file", where="--design")
     check_targets(json_file, html_file, plot_file)
     chosen = [curve_scenario(trace_or_scenario, design=name, sets=sets) for name in designs or (None,)]
-    with new_progress(quiet=quiet) as bar:
-        task = bar.add_task("rows", total=None)
-        curves = [
-            _curve(one, max_keyslots, keyslots, sample, not no_optimal, partial(bar.advance, task))
-            for one in chosen
-        ]
+    with progress("rows", quiet=quiet) as bar:
+        curves = [_curve(one, max_keyslots, keyslots, sample, not no_optimal, bar.advance) for one in chosen]
     if json_file is not None:
         write_text(json_file, curve_json(curves))
     if html_file is not None:

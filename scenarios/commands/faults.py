@@ -41,14 +41,11 @@ def faults_command(
     """
     from scenarios.campaign import run_campaign
     from scenarios.report.files import STDOUT, check_targets, write_text
-    from scenarios.report.progress import new_progress
+    from scenarios.report.progress import progress
 
     check_targets(json_file, html_file)
-    with new_progress(quiet=quiet) as bar:
-        task = bar.add_task("runs", total=runs)
-        campaign = run_campaign(
-            runs, seed, on=where, progress=lambda ended: bar.advance(task, ended), check=check
-        )
+    with progress("runs", runs, quiet=quiet) as bar:
+        campaign = run_campaign(runs, seed, on=where, progress=bar.advance, check=check)
     if json_file is not None:
         write_text(json_file, _json(campaign))
     if html_file is not None:

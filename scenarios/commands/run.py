@@ -157,11 +157,10 @@ def _run(scenario: "Scenario", files: _Files, *, quiet: bool, check: bool, compi
     from hwmodel.observer import Observer, Observers
     from scenarios.report.files import STDOUT, check_targets, write_text
     from scenarios.report.json import run_json
-    from scenarios.report.progress import new_progress
+    from scenarios.report.progress import progress
     from scenarios.results.observed import Observed
     from scenarios.results.records import ParquetRecords
     from scenarios.run import run
-    from scenarios.timeline.recorder import open_timeline
 
     check_targets(files.json, files.html, files.parquet, files.timeline)
     observed = Observed.of(scenario)
@@ -172,14 +171,17 @@ def _run(scenario: "Scenario", files: _Files, *, quiet: bool, check: bool, compi
     with ExitStack() as stack:
         if files.parquet is not None:
             sinks.append(stack.enter_context(ParquetRecords(files.parquet)))
-        timeline = open_timeline(stack, files.timeline, scenario, files.timeline_bios)
-        if timeline is not None:
+        timeline = None
+        if files.timeline is not None or files.timeline_bios is not None:
+            from scenarios.timeline.recorder import open_timeline
+
+            timeline = open_timeline(stack, files.timeline, scenario, files.timeline_bios)
             observers.append(timeline)
-        progress = stack.enter_context(new_progress(quiet=quiet))
-        task = progress.add_task("rows", total=scenario.workload.limit or scenario.workload.ios or None)
+        total = scenario.workload.limit or scenario.workload.ios or None
+        bar = stack.enter_context(progress("rows", total, quiet=quiet))
         result = run(
             scenario,
-            progress=lambda rows: progress.advance(task, rows),
+            progress=bar.advance,
             sinks=sinks,
             observer=Observers(*observers) if len(observers) > 1 else next(iter(observers), None),
             check=check,

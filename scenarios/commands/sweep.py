@@ -72,7 +72,7 @@ def sweep_command(
     from scenarios.compare import parse_vary
     from scenarios.report.console import new_console
     from scenarios.report.files import STDOUT, check_targets, write_text
-    from scenarios.report.progress import new_progress
+    from scenarios.report.progress import progress
     from scenarios.report.sweep import merged_csv, print_sweep, results_csv, results_json
     from scenarios.sweeps.merged import merged, pooled_keys
     from scenarios.sweeps.sweep import plan, run_points
@@ -81,13 +81,12 @@ def sweep_command(
     over = pooled_keys(pool)
     check_targets(html_file)
     points = plan(scenario, parse_vary(vary), sets=sets, repeat=repeat, check=check)
-    with new_progress(quiet=quiet) as bar:
-        task = bar.add_task("points", total=len(points))
+    with progress("points", len(points), quiet=quiet) as bar:
         ended = run_points(
             points,
             Path(folder),
             on=where,
-            progress=lambda done, _: bar.update(task, completed=done),
+            progress=lambda done, _: bar.reach(done),
             compiled=compiled,
         )
     found, together = _knees(ended, allowed), merged(ended, Path(folder), over)

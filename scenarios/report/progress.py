@@ -1,48 +1,33 @@
-"""Progress on standard error, with the rate and the time left, and only on a terminal."""
+"""Progress on standard error, and only on a terminal."""
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
-from scenarios.report.console import new_console
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
-def new_progress(*, quiet: bool = False) -> Progress:
-    """A progress bar to use as a context; it vanishes at the end."""
-    console = new_console(stderr=True)
-    return _Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=quiet or not console.is_terminal,
-    )
+class Bar:
+    """How far something is; this one shows nobody."""
+
+    def advance(self, count: int) -> None:
+        """``count`` more are done."""
+
+    def reach(self, done: int, total: int | None = None, what: str | None = None) -> None:
+        """``done`` in all are done, of ``total``, doing ``what``; None leaves these as they were."""
 
 
-class _Progress(Progress):
-    """Older releases of rich end the line of a bar that was never drawn."""
+@contextmanager
+def progress(what: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Bar]:
+    """A bar with the rate and the time left that vanishes at the end.
 
-    def stop(self) -> None:
-        if not self.disable:
-            super().stop()
+    Args:
+        total: None when nobody knows.
+        quiet: show nothing, wherever standard error goes.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield Bar()
+        return
+    # What draws takes a tenth of the time from start to first I/O.
+    from scenarios.report.terminalbar import terminal_bar
 
-
-class _Rate(ProgressColumn):
-    """How many a second, lately."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("")
-        # Points of a sweep take seconds, rows of a trace microseconds.
-        return Text(f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2g}/s")
+    with terminal_bar(what, total) as bar:
+        yield bar

@@ -284,19 +284,15 @@ def _arguments(bio: _Bio, record: list[int]) -> dict[str, str | int]:
     return found
 
 
-def open_timeline(
-    stack: ExitStack, target: str | None, scenario: Scenario, bios: str | None
-) -> Timeline | None:
-    """A timeline into the file ``target``, complete when ``stack`` ends well; None without a file.
+def open_timeline(stack: ExitStack, target: str | None, scenario: Scenario, bios: str | None) -> Timeline:
+    """A timeline into the file ``target``, complete when ``stack`` ends well.
 
     Raises:
         BadInput: as ``TraceFile`` and ``parse_bios`` say, or bios are chosen for no file.
     """
     chosen = BioRange() if bios is None else parse_bios(bios)
     if target is None:
-        if bios is not None:
-            raise BadInput(
-                "bios are chosen for a timeline: name its file with --timeline", where="--timeline-bios"
-            )
-        return None
+        raise BadInput(
+            "bios are chosen for a timeline: name its file with --timeline", where="--timeline-bios"
+        )
     return Timeline(stack.enter_context(TraceFile(target)), scenario, chosen)

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from blkcrypto.base.units import SECTOR_SHIFT
-from blkcrypto.fs.dm_table import parse_table
 from blkcrypto.fs.keysetup_io.contexts import Ctx
 from blkcrypto.fs.keysetup_io.progress import Take
 
@@ -68,17 +67,6 @@ class CryptPath:
     handovers: int
     sorted_writes: bool
     bound: bool
-
-
-def flags_of(line: str) -> frozenset[CryptFlag]:
-    """The flags of a table line.
-
-    Raises:
-        TableInvalid: ``parse_table`` refuses the line (EINVAL).
-    """
-    parse_table(line)
-    known = {flag.value: flag for flag in CryptFlag}
-    return frozenset(known[option] for option in line.split()[9:] if option in known)
 
 
 def write_path(flags: frozenset[CryptFlag]) -> CryptPath:

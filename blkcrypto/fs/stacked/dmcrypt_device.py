@@ -17,7 +17,7 @@ from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.base.units import SECTOR_BYTES
 from blkcrypto.crypto.buffers import U8Array
 from blkcrypto.fs.dm_table import DmTable, parse_table
-from blkcrypto.fs.stacked.crypt_path import CryptFlag, flags_of, read_path, split_sectors, write_path
+from blkcrypto.fs.stacked.crypt_path import CryptFlag, read_path, split_sectors, write_path
 from blkcrypto.fs.stacked.key_count import KeyCountCipher
 
 
@@ -60,6 +60,17 @@ class CryptCounts:
     bounce_bytes: int = 0
     handovers: int = 0
     bios: int = 0
+
+
+def flags_of(line: str) -> frozenset[CryptFlag]:
+    """The flags of a table line.
+
+    Raises:
+        TableInvalid: ``parse_table`` refuses the line (EINVAL).
+    """
+    parse_table(line)
+    known = {flag.value: flag for flag in CryptFlag}
+    return frozenset(known[option] for option in line.split()[9:] if option in known)
 
 
 def check_range(table: DmTable, sector: int, nbytes: int) -> None:
