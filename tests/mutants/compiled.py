@@ -4,6 +4,7 @@ from tests.mutants.row import Mutant
 
 _AT = "hwmodel/compiled"
 _WAYS = "test_three_ways.py compiled and (every_bio or readers)"
+_DATA = "test_three_ways.py compiled and same_data"
 
 COMPILED = (
     Mutant(
@@ -28,4 +29,7 @@ COMPILED = (
         "6.6", f"{_AT}/loop.py", "event_at(s.heap, 0).when <= when", "event_at(s.heap, 0).when < when", _WAYS
     ),
     Mutant("6.6", f"{_AT}/tags.py", " - s.helpers < s.most", " < s.most", _WAYS),
+    Mutant("6.6", f"{_AT}/moves.py", 'side="right"', 'side="left"', _DATA),
+    Mutant("6.6", "hwmodel/dataplane.py", "if bios.op[at] != ReqOp.FLUSH:", "if True:", _DATA),
+    Mutant("6.6", "hwmodel/dataplane.py", "begin = at + 1", "begin = at + 2", _DATA),
 )
