@@ -21,18 +21,15 @@ from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.op import ReqOp
 from blkcrypto.crypto.manykeys import GroupCipher, crypt_groups
 from blkcrypto.crypto.scratch import scratch
-from hwmodel.medium import Medium
-from hwmodel.payload import plaintext
-from hwmodel.powerloss import Content, Survivor, VolatileWrites, summary
+from hwmodel.powerloss import Content, VolatileWrites, summary
 from hwmodel.request import WRITE, Request
+from hwmodel.storedunits import StoredUnits
 from hwmodel.unitbatch import DUN_MASK, Batch, Bios, Ints, Part, Waiting
 
 BATCH_BYTES: Final = 64 << 20
 # What is made, encrypted and stored at a time stays in the cache, with its tweaks.
 _PART_BYTES: Final = 1 << 20
 _MISMATCHES_KEPT: Final = 8
-# Versions after each power cut begin at a multiple of this, so that none of a lost write comes back.
-_VERSIONS_PER_BOOT: Final = 1 << 20
 
 Data = npt.NDArray[np.uint8]
 
@@ -86,24 +83,20 @@ class VerifyingPlane:
         is_fua: Callable[[int], bool] | None = None,
     ) -> None:
         self._is_fua = is_fua
-        self.medium = Medium(unit_bytes)
+        self._units = StoredUnits(unit_bytes, seed)
+        self.medium = self._units.medium
         self.verified = Verified()
         self._unit_bytes = unit_bytes
-        self._seed = seed
         self._batch_bytes = batch_bytes
         self._cipher_of = cipher_of
         self._ciphers: dict[BlkCryptoKey, UnitCipher] = {}
-        self._versions = np.zeros(1 << 12, dtype=np.uint32)
         self._most_units = max(1, _PART_BYTES // unit_bytes)
         self._waiting: list[Waiting] = []
         self._waiting_bytes = 0
         self._done_ns: list[int] = []  # of those that wait; only where a power cut may come
         self._corruptions = sorted(corruptions, key=lambda each: each.after_bios)
         self._completed = 0
-        self._first_version = 0
-        self._torn: dict[int, tuple[int, ...]] = {}  # unit -> version of each sector
         self._volatile: VolatileWrites | None = None
-        self._blank: set[int] = set()  # units that have room in the medium, but nothing in it yet
         self._now: Callable[[], int] = lambda: 0
 
     @property
@@ -118,7 +111,7 @@ class VerifyingPlane:
 
     def plaintext_of(self, units: npt.NDArray[np.int64]) -> Data:
         """What ``units``, which hold data, are encrypted from: ``uint8[n, unit_bytes]``."""
-        return plaintext(self._seed, units, self._versions[self.medium.places(units)], self._unit_bytes)
+        return self._units.plaintext(units, self.medium.places(units))
 
     def complete(self, request: Request, key: BlkCryptoKey | None) -> None:
         """A bio is done; ``key`` is what the hardware used.  One that failed moved no data."""
@@ -189,7 +182,7 @@ class VerifyingPlane:
         self.medium.discard(units.start, len(units))
         if self._volatile is not None:
             for unit in units:
-                self._torn.pop(unit, None)
+                self._units.mended(unit)
                 self._volatile.discarded(unit)
 
     def _damage_before(self, request: Request, key: BlkCryptoKey | None) -> None:
@@ -249,22 +242,21 @@ class VerifyingPlane:
         missing = np.flatnonzero(places < 0)
         if not len(missing):
             return places, missing
-        places[missing] = self.medium.allocate(batch.units[missing])
-        self._grow_versions(int(places.max()))
+        places[missing] = self._units.make_room(batch.units[missing])
         reads = batch.first_reads(missing)
-        self._versions[places[reads]] = 0
+        self._units.lay_out(places[reads])
         self.verified.laid_out_bytes += len(reads) * self._unit_bytes
         if self._volatile is not None:
-            self._blank = set(batch.units[missing].tolist()).difference(batch.units[reads].tolist())
+            self._units.blank = set(batch.units[missing].tolist()).difference(batch.units[reads].tolist())
         return places, reads
 
     def _write(self, batch: Batch, part: Part, places: Ints, done_ns: Ints) -> None:
         units = batch.units[part.at]
-        before = self._contents(units) if self._volatile is not None else []
-        self._versions[places] = np.maximum(self._versions[places] + 1, self._first_version)
+        before = self._units.contents(units) if self._volatile is not None else []
+        versions = self._units.write_again(places)
         data = self._store(batch, part, places)
         if self._volatile is not None:
-            self._remember(units, before, data, self._versions[places], done_ns[batch.bio[part.at]])
+            self._remember(units, before, data, versions, done_ns[batch.bio[part.at]])
 
     def _store(self, batch: Batch, part: Part, places: Ints) -> Data:
         """Make the units' plaintext in their present version, encrypt it and store it.
@@ -273,7 +265,7 @@ class VerifyingPlane:
             The ciphertext, until the next part.
         """
         data = scratch("byte plane", len(places), self._unit_bytes)
-        plaintext(self._seed, batch.units[part.at], self._versions[places], self._unit_bytes, data)
+        self._units.plaintext(batch.units[part.at], places, data)
         self._crypt(batch, part, data, encrypt=True)
         self.medium.store(places, data)
         return data
@@ -284,25 +276,10 @@ class VerifyingPlane:
         data = self.medium.load(places, scratch("byte plane", len(places), self._unit_bytes))
         self._crypt(batch, part, data, encrypt=False)
         expected = scratch("byte plane, expected", *data.shape)
-        plaintext(self._seed, units, self._versions[places], self._unit_bytes, expected)
-        if self._torn:
-            self._expect_torn(units, expected)
+        self._units.expected(units, places, expected)
         self.verified.bytes += data.nbytes
         differs: npt.NDArray[np.bool_] = (data.view(np.uint64) != expected.view(np.uint64)).any(axis=1)
         return differs
-
-    def _contents(self, units: npt.NDArray[np.int64]) -> list[Content]:
-        """What each unit holds now."""
-        contents = []
-        for unit, place in zip(units.tolist(), self.medium.places(units), strict=True):
-            if place < 0 or unit in self._blank:
-                self._blank.discard(unit)
-                contents.append(Content(None, 0))
-            else:
-                image = self.medium.load(np.array([place]))[0]
-                version = int(self._versions[place])
-                contents.append(Content(image, version, torn=self._torn.get(unit, ())))
-        return contents
 
     def _remember(
         self, units: Ints, before: list[Content], data: Data, versions: npt.NDArray[np.uint32], done_ns: Ints
@@ -310,7 +287,7 @@ class VerifyingPlane:
         assert self._volatile is not None
         rows = zip(units.tolist(), before, data, versions.tolist(), done_ns.tolist(), strict=True)
         for unit, old, image, version, when in rows:
-            self._torn.pop(unit, None)
+            self._units.mended(unit)
             self._volatile.written(unit, old, Content(image.copy(), version, when))
 
     def keep_unflushed(self, now: Callable[[], int]) -> None:
@@ -333,53 +310,19 @@ class VerifyingPlane:
             for entry in self._half_written(self._batch([(request, key)]))
         ]
         survivors = list(self._volatile.cut(in_flight, rng, tear_bytes))
-        newest = {one.unit: content.version for one, content in self._survived(survivors)}
+        before = self._units.survive(survivors)
+        newest = {one.unit: content.version for one, content in zip(survivors, before, strict=True)}
         newest |= {unit: content.version for unit, _, content in in_flight}
-        self._first_version += _VERSIONS_PER_BOOT
         return summary(survivors, newest)
 
     def _half_written(self, batch: Batch) -> Iterable[tuple[int, Content, Content]]:
         """Units of a write in flight: what they hold, and what they would."""
-        before = self._contents(batch.units)
-        versions = np.array([max(old.version + 1, self._first_version) for old in before], dtype=np.uint32)
-        data = plaintext(self._seed, batch.units, versions, self._unit_bytes)
+        before = self._units.contents(batch.units)
+        data, versions = self._units.half_written(batch.units, before)
         for part in batch.parts(np.arange(len(batch)), len(batch)):
             self._crypt(batch, part, data, encrypt=True)
         rows = zip(batch.units.tolist(), before, data, versions.tolist(), strict=True)
         return [(unit, old, Content(image, version)) for unit, old, image, version in rows]
-
-    def _survived(self, survivors: list[Survivor]) -> list[tuple[Survivor, Content]]:
-        """Store what survived; with what was there."""
-        units = np.array([one.unit for one in survivors], dtype=np.int64)
-        before = self._contents(units)
-        for survivor in survivors:
-            self._torn.pop(survivor.unit, None)
-            if survivor.image is None:
-                self.medium.discard(survivor.unit, 1)
-                continue
-            places = self.medium.allocate(np.array([survivor.unit]))
-            self._grow_versions(int(places[0]))
-            self._versions[places] = survivor.versions[0]
-            self.medium.store(places, survivor.image[None])
-            if survivor.is_torn:
-                self._torn[survivor.unit] = survivor.versions
-        return list(zip(survivors, before, strict=True))
-
-    def _expect_torn(self, units: npt.NDArray[np.int64], expected: Data) -> None:
-        """Sector by sector what torn units hold: AES-XTS decrypts every 16 bytes for themselves."""
-        for row, unit in enumerate(units.tolist()):
-            versions = self._torn.get(unit)
-            if versions is None:
-                continue
-            size = self._unit_bytes // len(versions)
-            for version in set(versions):
-                whole = plaintext(
-                    self._seed, units[row : row + 1], np.array([version], dtype=np.uint32), self._unit_bytes
-                )
-                for sector, its in enumerate(versions):
-                    if its == version:
-                        at = slice(sector * size, (sector + 1) * size)
-                        expected[row, at] = whole[0, at]
 
     def _crypt(self, batch: Batch, part: Part, data: Data, *, encrypt: bool) -> None:
         """``data`` in place."""
@@ -391,12 +334,6 @@ class VerifyingPlane:
         if cipher is None:
             cipher = self._ciphers[key] = self._cipher_of(key)
         return cipher
-
-    def _grow_versions(self, place: int) -> None:
-        if place >= len(self._versions):
-            grown = np.zeros(max(2 * len(self._versions), place + 1), dtype=np.uint32)
-            grown[: len(self._versions)] = self._versions
-            self._versions = grown
 
     def _corrupt(self) -> None:
         waiting = []
