@@ -1,5 +1,7 @@
 """``blkcrypto run`` and ``blkcrypto replay``: parse, call, print."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -29,36 +31,43 @@ if TYPE_CHECKING:
     from scenarios.schema import Scenario
 
 
+class _Chosen(NamedTuple):
+    """How one run goes, and where its results go."""
+
+    check: bool
+    compiled: bool
+    parquet_file: str | None
+    timeline_file: str | None
+    timeline_bios: str | None
+    json_file: str | None
+    html_file: str | None
+    quiet: bool
+
+
+def _one_run(command: Callable[..., int]) -> Callable[..., int]:
+    """The options of commands that make one run, which gets them as one argument ``chosen``."""
+
+    @wraps(command)
+    def chosen_together(**values: object) -> int:
+        chosen = _Chosen._make(values.pop(name) for name in _Chosen._fields)
+        return command(chosen=chosen, **values)
+
+    return check_option(compiled_option(file_options(output_options(chosen_together))))
+
+
 @click.command("run")
 @scenario_argument
 @set_option
 @seed_option
-@check_option
-@compiled_option
-@file_options
-@output_options
-def run_command(
-    scenario: str,
-    sets: tuple[str, ...],
-    seed: int | None,
-    check: bool,
-    compiled: bool,
-    json_file: str | None,
-    html_file: str | None,
-    parquet_file: str | None,
-    timeline_file: str | None,
-    timeline_bios: str | None,
-    quiet: bool,
-) -> int:
+@_one_run
+def run_command(scenario: str, sets: tuple[str, ...], seed: int | None, chosen: _Chosen) -> int:
     """Run a scenario.
 
     SCENARIO is the name of a shipped one, or a TOML file.
     """
     from scenarios.load import load_scenario
 
-    chosen = load_scenario(scenario, sets=with_seed(sets, seed))
-    files = _Files(json_file, html_file, parquet_file, timeline_file, timeline_bios)
-    return _run(chosen, files, quiet=quiet, check=check, compiled=compiled)
+    return _run(load_scenario(scenario, sets=with_seed(sets, seed)), chosen)
 
 
 @click.command("replay")
@@ -111,22 +120,9 @@ def run_command(
 @click.option("--warmup", type=click.IntRange(min=0), metavar="N", help="Leave the first N bios out.")
 @set_option
 @seed_option
-@check_option
-@compiled_option
-@file_options
-@output_options
+@_one_run
 def replay_command(
-    trace: str,
-    sets: tuple[str, ...],
-    check: bool,
-    compiled: bool,
-    json_file: str | None,
-    html_file: str | None,
-    parquet_file: str | None,
-    timeline_file: str | None,
-    timeline_bios: str | None,
-    quiet: bool,
-    **options: "Unpack[ReplayOptions]",
+    trace: str, sets: tuple[str, ...], chosen: _Chosen, **options: "Unpack[ReplayOptions]"
 ) -> int:
     """Replay a trace through the encrypted stack.
 
@@ -134,22 +130,10 @@ def replay_command(
     """
     from scenarios.load import replay_scenario
 
-    chosen = replay_scenario(trace, sets=sets, **options)
-    files = _Files(json_file, html_file, parquet_file, timeline_file, timeline_bios)
-    return _run(chosen, files, quiet=quiet, check=check, compiled=compiled)
+    return _run(replay_scenario(trace, sets=sets, **options), chosen)
 
 
-class _Files(NamedTuple):
-    """Where a run's results go."""
-
-    json: str | None
-    html: str | None
-    parquet: str | None
-    timeline: str | None
-    timeline_bios: str | None
-
-
-def _run(scenario: "Scenario", files: _Files, *, quiet: bool, check: bool, compiled: bool) -> int:
+def _run(scenario: "Scenario", chosen: _Chosen) -> int:
     """Run, report, and say whether all checks held."""
     from contextlib import ExitStack
     from dataclasses import replace
@@ -162,41 +146,41 @@ def _run(scenario: "Scenario", files: _Files, *, quiet: bool, check: bool, compi
     from scenarios.results.records import ParquetRecords
     from scenarios.run import run
 
-    check_targets(files.json, files.html, files.parquet, files.timeline)
+    check_targets(chosen.json_file, chosen.html_file, chosen.parquet_file, chosen.timeline_file)
     observed = Observed.of(scenario)
-    sinks = list(observed.sinks) if files.html is not None else []
+    sinks = list(observed.sinks) if chosen.html_file is not None else []
     observers: list[Observer] = []
-    if files.html is not None and observed.slot_use is not None:
+    if chosen.html_file is not None and observed.slot_use is not None:
         observers.append(observed.slot_use)
     with ExitStack() as stack:
-        if files.parquet is not None:
-            sinks.append(stack.enter_context(ParquetRecords(files.parquet)))
+        if chosen.parquet_file is not None:
+            sinks.append(stack.enter_context(ParquetRecords(chosen.parquet_file)))
         timeline = None
-        if files.timeline is not None or files.timeline_bios is not None:
+        if chosen.timeline_file is not None or chosen.timeline_bios is not None:
             from scenarios.timeline.recorder import open_timeline
 
-            timeline = open_timeline(stack, files.timeline, scenario, files.timeline_bios)
+            timeline = open_timeline(stack, chosen.timeline_file, scenario, chosen.timeline_bios)
             observers.append(timeline)
         total = scenario.workload.limit or scenario.workload.ios or None
-        bar = stack.enter_context(progress("rows", total, quiet=quiet))
+        bar = stack.enter_context(progress("rows", total, quiet=chosen.quiet))
         result = run(
             scenario,
             progress=bar.advance,
             sinks=sinks,
             observer=Observers(*observers) if len(observers) > 1 else next(iter(observers), None),
-            check=check,
-            compiled=compiled,
+            check=chosen.check,
+            compiled=chosen.compiled,
         )
         if timeline is not None:
             timeline.finish()
             result = replace(result, notes=(*result.notes, *timeline.notes))
-    if files.json is not None:
-        write_text(files.json, run_json(result))
-    if files.html is not None:
+    if chosen.json_file is not None:
+        write_text(chosen.json_file, run_json(result))
+    if chosen.html_file is not None:
         from scenarios.report.html import run_page
 
-        write_text(files.html, run_page(scenario, result, observed))
-    if not quiet and STDOUT not in (files.json, files.html):
+        write_text(chosen.html_file, run_page(scenario, result, observed))
+    if not chosen.quiet and STDOUT not in (chosen.json_file, chosen.html_file):
         from scenarios.report.console import new_console, print_run
 
         print_run(new_console(), result)
