@@ -94,14 +94,15 @@ def test_a_log_that_is_full_is_condensed_and_a_kill_on_the_way_loses_nothing() -
     condensed = 0
     for number in range(2 * room + 10):
         made = image.extents(number % UNITS, 1)
-        before = held(image.mount())
+        before = held(image.map)
         log = image.map.insert(made)
         for at, data in log[:-1]:
             image.write([(at, data)])
             assert held(image.mount()) == before  # killed before the last write
         image.write(log[-1:])
         condensed += len(log) - 1
-        assert held(image.mount()) == held(image.map)
+        if len(log) > 1 or number % 16 == 0:  # to mount takes as long as the log is
+            assert held(image.mount()) == held(image.map)
     assert condensed == 2
 
 
