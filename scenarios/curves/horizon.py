@@ -88,7 +88,8 @@ def _live(next_use: UInt16, most: int, bits: int) -> npt.NDArray[np.uint8]:
     cell = np.arange(len(next_use), dtype=np.uint16) >> bits
     lives = np.minimum((next_use >> bits) - cell, most)
     lives[next_use == _NEVER] = most
-    places = lives * np.int64(cells)
+    places = lives.astype(np.int64)  # numpy before 2 keeps 16 bits when a scalar is the wider one
+    places *= cells
     places += cell
     live = np.bincount(places, minlength=(most + 1) * cells).astype(np.uint8).reshape(-1, cells)
     for away in range(most - 1, 0, -1):
