@@ -75,11 +75,11 @@ def _horizons(next_use: UInt16, slots: int, bits: int) -> tuple[Int64, Int64]:
     # Cell by cell backwards from each place, until the live accesses fill the table.
     found = np.zeros(cells + 1, np.uint16)
     back = np.ones(cells + 1, np.uint16)
-    for away in range(1, len(live)):
+    for away in range(1, min(len(live), cells + 1)):
         found[away:] += live[away, : cells + 1 - away]
         back += found < slots
     low = np.arange(cells + 1) - back << bits
-    return np.where(back < len(live), low, 0), np.maximum(low + (1 << bits), 0)
+    return np.where(found >= slots, low, 0), np.maximum(low + (1 << bits), 0)
 
 
 def _live(next_use: UInt16, most: int, bits: int) -> npt.NDArray[np.uint8]:
