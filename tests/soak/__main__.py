@@ -65,6 +65,7 @@ def soak(
             if (held := memory()) > warm + grow_bytes:
                 say(f"GREW from {warm // MIB} to {held // MIB} MiB in {number - WARM_RUNS:,} runs")
                 return 1
+    gc.collect()
     say(_line(clock() - begun, counts, memory(), warm))
     say("nothing violated" + (", memory flat" if warm else "; too short to say anything of memory"))
     return 0
