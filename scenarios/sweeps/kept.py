@@ -40,7 +40,7 @@ def unsealed(data: bytes) -> KeptPoint | None:
         if _sha256(bytes(found.kept)) != found.sha256:
             return None
         return msgspec.json.decode(found.kept, type=KeptPoint)
-    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+    except (ValueError, msgspec.DecodeError, RecursionError):
         return None
 
 
