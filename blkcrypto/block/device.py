@@ -4,12 +4,14 @@ A disk either has a request queue in front of a driver (``RequestSink``) or take
 (``BioDriver``: device-mapper).  Partitions share the disk's queue and crypto profile.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from blkcrypto.base.status import BlkStatus
 from blkcrypto.block.bio import Bio
 from blkcrypto.block.limits import QueueLimits
+from blkcrypto.block.pages import Page
 from blkcrypto.block.profile import CryptoProfile
 from blkcrypto.block.waiting import Steps, Task
 
@@ -30,8 +32,14 @@ class BioDriver(Protocol):
     def submit_bio(self, task: Task, bio: Bio) -> Steps[None]:
         """Take ``bio``; may wait.  It completes in any case."""
 
-    def submit_at_once(self, task: Task, bio: Bio) -> bool:
-        """Take ``bio`` if that needs no waiting; False, and nothing done, else."""
+    def page_room(self, task: Task) -> int:
+        """Pages that may be submitted before one has to wait; 0 where each must be a bio."""
+
+    def submit_pages(self, task: Task, bdev: "BlockDevice", pages: Sequence[Page]) -> int:
+        """Take of ``pages``, for which there is room, those in front that nothing is in the way of; how many.
+
+        They pass the checks of submission, and need no fallback.
+        """
 
 
 @dataclass(slots=True, eq=False)

@@ -27,6 +27,7 @@ from blkcrypto.block.kernel import Kernel
 from blkcrypto.block.key import BlkCryptoKey, KeyType
 from blkcrypto.block.limits import stack_limits
 from blkcrypto.block.op import ReqOp
+from blkcrypto.block.pages import Page
 from blkcrypto.block.profile import CryptoProfile, WrappedKeysNotSupported
 from blkcrypto.block.submit import submit_bio_noacct
 from blkcrypto.block.trace import Tracepoint
@@ -209,10 +210,15 @@ class MappedDevice:
         else:
             live.capabilities, live.ops = made.capabilities, made.ops
 
-    def submit_at_once(self, task: Task, bio: Bio) -> bool:
-        """See ``BioDriver``: never, for a bio below has to be made."""
-        del task, bio
-        return False
+    def page_room(self, task: Task) -> int:
+        """See ``BioDriver``: none, for a bio below has to be made."""
+        del task
+        return 0
+
+    def submit_pages(self, task: Task, bdev: BlockDevice, pages: Sequence[Page]) -> int:
+        """See ``BioDriver``: none."""
+        del task, bdev, pages
+        return 0
 
     def submit_bio(self, task: Task, bio: Bio) -> Steps[None]:
         """``dm_submit_bio()``."""

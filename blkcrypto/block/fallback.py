@@ -8,15 +8,18 @@ There is one fallback per system, with 100 keyslots of its own in a profile like
 """
 
 import errno
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.base.status import BlkStatus
+from blkcrypto.block.api import natively_supported
 from blkcrypto.block.bio import Bio
 from blkcrypto.block.capabilities import ALL_SIZES, capabilities
+from blkcrypto.block.device import BlockDevice
+from blkcrypto.block.fallback_cipher import KeyedPage, in_slot
 from blkcrypto.block.fallback_read import ReadPath
 from blkcrypto.block.fallback_slots import (
     NUM_KEYSLOTS,
@@ -27,8 +30,10 @@ from blkcrypto.block.fallback_slots import (
 )
 from blkcrypto.block.fallback_write import WritePath
 from blkcrypto.block.kernel import PREALLOC_CRYPT_CTXS, Kernel
-from blkcrypto.block.key import BlkCryptoKey, CryptoModeNum, KeyType
+from blkcrypto.block.key import BlkCryptoKey, CryptoConfig, CryptoModeNum, KeyType
 from blkcrypto.block.modes import MODES, REAL_MODES
+from blkcrypto.block.op import ReqOp
+from blkcrypto.block.pages import Page
 from blkcrypto.block.profile import CryptoProfile
 from blkcrypto.block.waiting import RunLoop, Steps, Task
 
@@ -40,6 +45,18 @@ class AlgorithmMissing(BlkCryptoError):
     """The kernel was built without the mode's algorithm."""
 
     errno = errno.ENOPKG
+
+
+class TakenPages(NamedTuple):
+    """Pages that the fallback took together.
+
+    Attributes:
+        plain: what to submit in their place, in order.
+        slots: held for the writes until that is done.
+    """
+
+    plain: Sequence[Page] = ()
+    slots: Sequence[int] = ()
 
 
 class Fallback:
@@ -123,19 +140,21 @@ class Fallback:
     def _admit(self, bio: Bio) -> FallbackEngine | None:
         """The engine for ``bio``, or None when it was refused and has completed."""
         assert bio.crypt_ctx is not None
-        config, era = bio.crypt_ctx.key.crypto_cfg, self._kernel.era
+        config = bio.crypt_ctx.key.crypto_cfg
         if self.engine is None or config.crypto_mode not in self._started:
             self._kernel.warn_once(f"I/O with {MODES[config.crypto_mode].name} before its mode was started")
             bio.complete(BlkStatus.IOERR)
             return None
-        if era.fallback_checks_config:
-            supported = self.engine.profile.capabilities.supports(config, era)
-        else:
-            supported = config.key_type == KeyType.RAW
+        supported = self._supports(self.engine, config)
         if not supported:
             bio.complete(BlkStatus.NOTSUPP)
             return None
         return self.engine
+
+    def _supports(self, engine: FallbackEngine, config: CryptoConfig) -> bool:
+        if self._kernel.era.fallback_checks_config:
+            return engine.profile.capabilities.supports(config, self._kernel.era)
+        return config.key_type == KeyType.RAW
 
     def take_above(self, task: Task, bio: Bio) -> Steps[bool]:
         """``blk_crypto_fallback_bio_prep()`` of 7.0.
@@ -151,6 +170,71 @@ class Fallback:
             return False
         yield from self.reads.hook(task, bio, engine)
         return True
+
+    def take_pages(self, task: Task, bdev: BlockDevice, pages: Sequence[Page]) -> TakenPages:
+        """``take_above`` for those of ``pages`` in front for which no step would wait or fail."""
+        engine = self.engine
+        if engine is None:
+            return TakenPages()
+        run: list[Page] = []
+        writes: list[KeyedPage] = []
+        for page in pages:
+            if not self._admits(engine, bdev, page, run[-1].key if run else None):
+                break
+            if page.op is ReqOp.WRITE:
+                keyed = in_slot(engine, page, writes)
+                if keyed is None:
+                    break
+                writes.append(keyed)
+            run.append(page)
+        slots = [keyed.slot for keyed in writes]
+        plain = self._in_place_of(task, bdev, run, writes, engine)
+        if not plain:
+            engine.profile.put_keyslots(slots)
+            return TakenPages()
+        return TakenPages(plain, slots)
+
+    def _admits(
+        self, engine: FallbackEngine, bdev: BlockDevice, page: Page, admitted: BlkCryptoKey | None
+    ) -> bool:
+        """Whether ``page`` may be taken; its key need not be looked at when it is ``admitted``."""
+        key = page.key
+        if key is None:
+            return False
+        config = key.crypto_cfg
+        if key is not admitted:
+            if natively_supported(bdev, config, self._kernel.era):
+                return False
+            if config.crypto_mode not in self._started or not self._supports(engine, config):
+                return False
+        return not len(page.data) % config.data_unit_size
+
+    def _in_place_of(
+        self,
+        task: Task,
+        bdev: BlockDevice,
+        run: Sequence[Page],
+        writes: Sequence[KeyedPage],
+        engine: FallbackEngine,
+    ) -> list[Page]:
+        """What to submit instead; nothing, and nothing is done, when a pool is short or a cipher refuses."""
+        reads = [page for page in run if page.op is ReqOp.READ]
+        if not self.reads.contexts.try_alloc(task, len(reads)):
+            return []
+        ciphertext = self.writes.take_pages(task, writes) if writes else []
+        if ciphertext is None:
+            self.reads.contexts.free(task.name, len(reads))
+            return []
+        of_op = {
+            ReqOp.WRITE: iter(ciphertext),
+            ReqOp.READ: iter(self.reads.take_pages(task, bdev, reads, engine)),
+        }
+        return [next(of_op[page.op]) for page in run]
+
+    def put_keyslots(self, slots: Sequence[int]) -> None:
+        """Release what ``take_pages`` held."""
+        if self.engine is not None:
+            self.engine.profile.put_keyslots(slots)
 
     def take_inside(self, task: Task, bio: Bio) -> Steps[Bio | None]:
         """The same before 7.0: the bio to submit in place of ``bio``, or None when it has failed."""

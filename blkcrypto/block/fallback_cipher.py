@@ -5,17 +5,23 @@ Rules (block/blk-crypto-fallback.c; reference block-layer.md sections 4.2 and 4.
 - Every single-page segment has offset and length on data units; kernels from 7.0 look here, so a data unit
   larger than a page is never possible.  Nothing is encrypted of a chunk with a misaligned segment.
 - Data units have consecutive DUNs; what the cipher refuses is an I/O error.
+
+Pages of any keys are encrypted or decrypted together, as long as mode and data unit size are the same.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.base.status import BlkStatus
 from blkcrypto.block.bvec import BIO_MAX_VECS, PAGE_BYTES, U8, BioVec
+from blkcrypto.block.fallback_slots import FallbackEngine
 from blkcrypto.block.key import BlkCryptoKey
+from blkcrypto.block.pages import Page
 from blkcrypto.crypto.cipher import DataUnitCipher
+from blkcrypto.crypto.gather import Gathered, Run
 
 
 def misaligned(parts: Sequence[BioVec], data_unit_size: int) -> bool:
@@ -51,6 +57,44 @@ def crypt(
     except BlkCryptoError:
         return BlkStatus.IOERR, None
     return BlkStatus.OK, done.reshape(-1)
+
+
+class KeyedPage(NamedTuple):
+    """A page whose key is in a keyslot that is held."""
+
+    page: Page
+    slot: int
+    cipher: DataUnitCipher
+
+
+def in_slot(engine: FallbackEngine, page: Page, others: Sequence[KeyedPage]) -> KeyedPage | None:
+    """``page`` with its keyslot; None when that is not there at once, or it cannot join ``others``."""
+    key = page.key
+    if key is None or (others and not _same_batch(others[-1].page.key, key)):
+        return None
+    grant = engine.profile.hit(key)
+    return None if grant is None else KeyedPage(page, grant.slot, engine.slots.cipher(grant.slot))
+
+
+def _same_batch(first: BlkCryptoKey | None, second: BlkCryptoKey) -> bool:
+    if first is None or first is second:
+        return first is not None
+    one, other = first.crypto_cfg, second.crypto_cfg
+    return one.crypto_mode == other.crypto_mode and one.data_unit_size == other.data_unit_size
+
+
+def crypt_together(pages: Sequence[KeyedPage], *, encrypt: bool) -> list[U8] | None:
+    """What encrypting or decrypting ``pages`` gives, in fresh memory; None when a cipher refused."""
+    (first, _, cipher), runs = pages[0], [Run(cipher, page.dun, len(page.data)) for page, _, cipher in pages]
+    assert first.key is not None
+    gathered = Gathered(runs, first.key.crypto_cfg.data_unit_size, cipher.mode.iv_bytes)
+    for part, (page, _, _) in zip(gathered.parts, pages, strict=True):
+        part[:] = page.data
+    try:
+        gathered.crypt(encrypt=encrypt)
+    except BlkCryptoError:
+        return None
+    return gathered.parts
 
 
 def fallback_chunks(

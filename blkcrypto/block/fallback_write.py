@@ -16,6 +16,7 @@ block for ever.  Linux's reserve is 256.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from blkcrypto.base.status import BlkStatus
 from blkcrypto.base.units import SECTOR_SHIFT
@@ -23,10 +24,11 @@ from blkcrypto.block.bio import Bio
 from blkcrypto.block.bvec import BIO_MAX_VECS, U8, BioVec, segments
 from blkcrypto.block.crypt_ctx import BioCryptCtx
 from blkcrypto.block.era import AlignmentCheck
-from blkcrypto.block.fallback_cipher import crypt, misaligned
+from blkcrypto.block.fallback_cipher import KeyedPage, crypt, crypt_together, misaligned
 from blkcrypto.block.fallback_slots import FallbackEngine
 from blkcrypto.block.kernel import Kernel
 from blkcrypto.block.mempool import Mempool
+from blkcrypto.block.pages import Page
 from blkcrypto.block.submit import submit_bio_noacct
 from blkcrypto.block.waiting import Steps, Task
 from blkcrypto.crypto.cipher import DataUnitCipher
@@ -100,6 +102,33 @@ class WritePath:
         size = twin.nbytes
         source.advance(size)
         return twin
+
+    def take_pages(self, task: Task, pages: Sequence[KeyedPage]) -> list[Page] | None:
+        """The same for pages, encrypted together: the ciphertext to submit in their place.
+
+        Returns:
+            None, and nothing is done, when a pool is short or a cipher refuses.
+        """
+        count, owner = len(pages), task.name
+        if not self.bios.try_alloc(task, count):
+            return None
+        if not self.pages.try_alloc(task, count):
+            self.bios.free(owner, count)
+            return None
+        ciphertexts = crypt_together(pages, encrypt=True)
+        if ciphertexts is None:
+            self.bios.free(owner, count)
+            self.pages.free(owner, count)
+            return None
+        return [
+            page._replace(data=ciphertext, key=None, dun=0, ended=partial(self._page_ended, owner, page))
+            for (page, _, _), ciphertext in zip(pages, ciphertexts, strict=True)
+        ]
+
+    def _page_ended(self, owner: str, source: Page, status: BlkStatus) -> None:
+        self.pages.free(owner)
+        self.bios.free(owner)
+        source.ended(status)
 
     def _bounce(
         self, source: Bio, parts: Sequence[BioVec], ciphertext: U8 | None, done: Callable[[Bio], None]

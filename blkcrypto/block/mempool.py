@@ -55,13 +55,13 @@ class Mempool:
         """Elements out, from memory and reserve together."""
         return self.taken.total()
 
-    def try_alloc(self, task: Task) -> bool:
-        """Take one element if there is one: most callers need not wait, and waiting costs a generator."""
-        if not self._ordinary(1):
-            if not self.curr_nr:
-                return False
-            self.curr_nr -= 1
-        self.taken[task.name] += 1
+    def try_alloc(self, task: Task, count: int = 1) -> bool:
+        """Take ``count`` elements, or none if one is missing: most callers need not wait for any."""
+        missing = count - self._ordinary(count)
+        if missing > self.curr_nr:
+            return False
+        self.curr_nr -= missing
+        self.taken[task.name] += count
         return True
 
     def alloc(self, task: Task) -> Steps[None]:

@@ -4,6 +4,8 @@ Rules (block/blk-mq.c, block/blk-merge.c; reference block-layer.md sections 3.6 
 
 - A bio is tried against the newest held request; with several queues in one plug, against the newest
   of its own queue.
+- Requests of one page each may be held as a run of them; it becomes single requests when a bio is tried
+  against it.
 - Before a request is added the plug is flushed when it holds 32 requests (64 with several queues) or
   when the request at its *head* has at least 128 KiB.  Newer kernels look at the head, not at the
   request added last; recorded event orders show it.
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from blkcrypto.block.bio import Bio
 from blkcrypto.block.merge import Attempt, Merge, attempt
+from blkcrypto.block.pages import PageRun
 from blkcrypto.block.request import Request, RequestState
 from blkcrypto.block.waiting import Task
 
@@ -30,14 +33,27 @@ class Plug:
     """``struct blk_plug``."""
 
     def __init__(self) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[Request | PageRun] = []
+        self._held = 0
         self.multiple_queues = False
         self.has_elevator = False
 
+    @property
+    def room(self) -> int:
+        """Requests that may be added before any is handed on."""
+        most = MAX_REQUESTS * 2 if self.multiple_queues else MAX_REQUESTS
+        head = self.requests[0] if self.requests else None
+        if head is not None and head.nbytes >= FLUSH_BYTES and not head.queue.nomerges:
+            return 0
+        return max(0, most - self._held)
+
     def merge_bio(self, queue: "RequestQueue", bio: Bio, segments: int) -> Merge:
         """Merge ``bio`` into a held request, if it takes it: ``blk_attempt_plug_merge()``."""
-        for rq in reversed(self.requests):
+        for at, rq in reversed(list(enumerate(self.requests))):
             if rq.queue is queue:
+                if isinstance(rq, PageRun):
+                    self.requests[at : at + 1] = single = rq.requests()
+                    rq = single[-1]
                 result, where = attempt(rq, bio, segments, queue.limits)
                 return where if result is Attempt.OK else Merge.NONE
             if not self.multiple_queues:
@@ -46,22 +62,25 @@ class Plug:
 
     def add(self, rq: Request) -> None:
         """Hold ``rq`` back, flushing first what has waited long enough: ``blk_add_rq_to_plug()``."""
-        if self.requests:
-            most = MAX_REQUESTS * 2 if self.multiple_queues else MAX_REQUESTS
-            big = not rq.queue.nomerges and self.requests[0].nbytes >= FLUSH_BYTES
-            if len(self.requests) >= most or big:
-                self.flush(from_schedule=False)
+        if not self.room:
+            self.flush(from_schedule=False)
         if self.requests and self.requests[-1].queue is not rq.queue:
             self.multiple_queues = True
         self.has_elevator |= rq.queue.scheduler.holds_back
         rq.state = RequestState.QUEUED
         self.requests.append(rq)
+        self._held += 1
+
+    def add_pages(self, run: PageRun) -> None:
+        """Hold ``run`` back, for which there is ``room``, behind requests of the same queue."""
+        self.requests.append(run)
+        self._held += len(run)
 
     def flush(self, *, from_schedule: bool) -> None:
         """Hand everything to its queue: ``blk_mq_flush_plug_list()``."""
         held, self.requests = self.requests, []
         direct = not (from_schedule or self.has_elevator)
-        self.multiple_queues = self.has_elevator = False
+        self._held, self.multiple_queues, self.has_elevator = 0, False, False
         while held:
             queue = held[0].queue
             queue.unplug([rq for rq in held if rq.queue is queue], direct=direct)

@@ -13,7 +13,7 @@ Which slot is the business of ``KeyslotTable``.
 """
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -164,6 +164,15 @@ class CryptoProfile:
     def put_keyslot(self, slot: int) -> None:
         """Release a slot, from any context; nothing happens for a device without slots."""
         if self.table is not None and slot != NO_SLOT and self.table.put(slot):
+            self.slot_idled.wake_all()
+
+    def put_keyslots(self, slots: Sequence[int]) -> None:
+        """``put_keyslot`` for one after the other."""
+        table, idled = self.table, False
+        if table is not None:
+            for slot in slots:
+                idled |= slot != NO_SLOT and table.put(slot)
+        if idled:
             self.slot_idled.wake_all()
 
     def evict_key(self, key: BlkCryptoKey) -> None:

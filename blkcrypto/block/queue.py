@@ -19,26 +19,27 @@ data, and a completion that is no multiple of the data unit is refused.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.base.status import BlkStatus, errno_to_blk_status
 from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.bio import Bio, ReqFlags
-from blkcrypto.block.device import Disk, RequestSink
+from blkcrypto.block.device import BlockDevice, Disk, RequestSink
 from blkcrypto.block.flush import FlushMachine, flush_steps
 from blkcrypto.block.kernel import SPLIT_BIOS, Kernel
 from blkcrypto.block.limits import QueueLimits
 from blkcrypto.block.mempool import Mempool
-from blkcrypto.block.merge import Merge, bio_mergeable, position
+from blkcrypto.block.merge import Merge, bio_mergeable
 from blkcrypto.block.op import ReqOp
 from blkcrypto.block.ops import NO_SLOT
+from blkcrypto.block.pages import Page, PageRun, PageSink, take
 from blkcrypto.block.plug import Plug
 from blkcrypto.block.profile import CryptoProfile
 from blkcrypto.block.request import FlushStep, Request, RequestState
 from blkcrypto.block.scheduler import MqDeadline, NoScheduler, Scheduler
-from blkcrypto.block.split import may_need_split, split_point
+from blkcrypto.block.split import split_point
 from blkcrypto.block.submit import submit_bio_noacct
 from blkcrypto.block.tags import BORROWED_TAG, NO_TAG, TagSet, scheduler_tags
 from blkcrypto.block.trace import Tracepoint
@@ -97,7 +98,7 @@ class RequestQueue:
         self.profile = profile
         self.nomerges = nomerges
         self.counts = QueueCounts()
-        self.in_flight: set[Request] = set()
+        self.in_flight: set[Request | PageRun] = set()
         self._sink = sink
         self.tags = TagSet(f"a tag of {name}", depth)
         self.scheduler: Scheduler = NoScheduler(limits)
@@ -107,6 +108,12 @@ class RequestQueue:
             self.sched_tags = TagSet(f"a scheduler tag of {name}", scheduler_tags(depth))
         elif scheduler != "none":
             raise ValueError(f"{scheduler!r} is no scheduler: use none or mq-deadline")
+        self._takes_pages = (
+            isinstance(sink, PageSink)
+            and self.sched_tags is None
+            and not limits.chunk_sectors
+            and kernel.era.release_before_callback
+        )
         self._dispatch: deque[Request] = deque()
         self._split_bios = Mempool(f"bios for splitting on {name}", split_reserve, kernel.memory)
         self._flush = FlushMachine(self._issue_flush, self._insert_data, self._end)
@@ -139,45 +146,25 @@ class RequestQueue:
         if rq is not None:
             self._hand_on(task, rq, bio)
 
-    def submit_at_once(self, task: Task, bio: Bio) -> bool:
-        """The same for a bio of one page that nothing stands in the way of; False, and nothing done, else.
+    def page_room(self, task: Task) -> int:
+        """See ``BioDriver``."""
+        plug, kernel = task.plug, self.kernel
+        if not isinstance(plug, Plug) or not self._takes_pages or len(self.scheduler) or kernel.traced:
+            return 0
+        if plug.multiple_queues or (plug.requests and plug.requests[-1].queue is not self):
+            return 0
+        return min(plug.room, self.tags.available)
 
-        Most bios of random I/O are that: they need no cut, merge with nothing, and find tag, context and
-        keyslot.  Any step that would wait, trace or decide something is left to ``submit_bio``.
-        """
-        plug, at, limits = task.plug, bio.it, self.limits
-        if bio.flags or len(bio.vecs) != 1 or not isinstance(plug, Plug) or self.sched_tags is not None:
-            return False
-        vec = bio.vecs[0]
-        if at.size != vec.length or (at.sector << SECTOR_SHIFT | at.size) & (limits.logical_block_size - 1):
-            return False
-        if may_need_split(bio, limits) or not self.tags.available:
-            return False
-        if self.kernel.traced or len(self.scheduler):
-            return False
-        if not self.nomerges and plug.requests:
-            newest = plug.requests[-1]
-            if newest.queue is not self or position(newest, bio) is not Merge.NONE:
-                return False
-        slot = NO_SLOT
-        if bio.crypt_ctx is not None:
-            pool, profile = self.kernel.rq_ctx_pool, self.profile
-            if not pool.try_alloc(task):
-                return False
-            if profile is not None:
-                grant = profile.hit(bio.crypt_ctx.key)
-                if grant is None:
-                    pool.free(task.name)
-                    return False
-                slot = grant.slot
-        rq = Request(self, bio, 1, bio.op)
-        rq.tag = self.tags.try_get()
-        rq.keyslot = slot
-        if bio.crypt_ctx is not None:
-            rq.crypt_ctx = bio.crypt_ctx.copy(task.name)
-        self.counts.requests += 1
-        plug.add(rq)
-        return True
+    def submit_pages(self, task: Task, bdev: BlockDevice, pages: Sequence[Page]) -> int:
+        """See ``BioDriver``; what would wait or decide something is left to ``submit_bio``."""
+        plug = task.plug
+        assert isinstance(plug, Plug)
+        run = take(self, bdev, task, pages, plug.requests[-1] if plug.requests else None)
+        if run is None:
+            return 0
+        self.counts.requests += len(run)
+        plug.add_pages(run)
+        return len(run)
 
     def _split(self, task: Task, bio: Bio, sectors: int) -> Steps[Bio]:
         """The first ``sectors`` of ``bio``; the rest is submitted anew."""
@@ -255,15 +242,24 @@ class RequestQueue:
 
     # Dispatch
 
-    def unplug(self, requests: list[Request], *, direct: bool) -> None:
+    def unplug(self, requests: list[Request | PageRun], *, direct: bool) -> None:
         """Take requests that a plug held back, oldest first."""
-        for rq in requests:
-            if direct:
-                self._issue_directly(rq)
-            else:
-                self._insert(rq)
+        for held in requests:
+            if isinstance(held, PageRun) and direct and not self._dispatch:
+                self._issue_pages(held)
+                continue
+            for rq in held.requests() if isinstance(held, PageRun) else (held,):
+                if direct:
+                    self._issue_directly(rq)
+                else:
+                    self._insert(rq)
         if not direct:
             self.run()
+
+    def _issue_pages(self, run: PageRun) -> None:
+        assert isinstance(self._sink, PageSink)
+        self.in_flight.add(run)
+        self._sink.queue_pages(run)
 
     def _insert(self, rq: Request) -> None:
         if self.kernel.traced:

@@ -22,17 +22,25 @@ Plain submission:
 
 A bio submitted while another is being submitted by the same task waits on a list: bios for devices below
 come first, then the rest of this device's.
+
+``submit_all`` does all that for many, pages in a row together where no step would wait, fail or trace.
 """
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import islice
 
 from blkcrypto.base.status import BlkStatus
+from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.api import natively_supported
 from blkcrypto.block.bio import Bio, ReqFlags
 from blkcrypto.block.bvec import segments
+from blkcrypto.block.device import BlockDevice
 from blkcrypto.block.era import AlignmentCheck, FallbackPlace
 from blkcrypto.block.kernel import Kernel
+from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.op import ReqOp
+from blkcrypto.block.pages import Page
 from blkcrypto.block.trace import Tracepoint
 from blkcrypto.block.waiting import Steps, Task
 
@@ -67,6 +75,74 @@ def blk_crypto_submit_bio(kernel: Kernel, task: Task, bio: Bio) -> Steps[None]:
     yield from submit_bio_noacct(kernel, task, bio)
 
 
+def submit_all(kernel: Kernel, task: Task, bdev: BlockDevice, work: Sequence[Bio | Page]) -> Steps[None]:
+    """Submit bios, and pages to ``bdev``, in order, as ``blk_crypto_submit_bio`` does one by one."""
+    at = 0
+    while at < len(work):
+        pages = _passing(kernel, task, bdev, work, at)
+        if pages:
+            at += yield from _submit_together(kernel, task, bdev, pages)
+        if at < len(work):
+            yield from _submit_one(kernel, task, bdev, work[at])
+            at += 1
+
+
+def _submit_one(kernel: Kernel, task: Task, bdev: BlockDevice, one: Bio | Page) -> Steps[None]:
+    if isinstance(one, Bio):
+        yield from blk_crypto_submit_bio(kernel, task, one)
+        return
+    bio = one.bio(bdev)
+    if one.key is not None:
+        yield from bio.set_ctx(task, kernel.ctx_pool, one.key, one.dun)
+    yield from blk_crypto_submit_bio(kernel, task, bio)
+
+
+def _passing(
+    kernel: Kernel, task: Task, bdev: BlockDevice, work: Sequence[Bio | Page], first: int
+) -> list[Page]:
+    """Of ``work``, from ``first`` on, the pages in a row that the checks above let pass as they are."""
+    pages: list[Page] = []
+    if kernel.traced or task.bio_list is not None or bdev.is_partition:
+        return pages
+    inside = kernel.era.fallback is FallbackPlace.INSIDE
+    for each in islice(work, first, None):
+        if not isinstance(each, Page) or (inside and each.key is not None):
+            break
+        nbytes = len(each.data)
+        if not nbytes or each.sector + (nbytes >> SECTOR_SHIFT) > bdev.sectors:
+            break
+        pages.append(each)
+    return pages
+
+
+def _submit_together(kernel: Kernel, task: Task, bdev: BlockDevice, pages: Sequence[Page]) -> Steps[int]:
+    """Submit of ``pages`` those in front that nothing stands in the way of; how many."""
+    driver = bdev.disk.driver
+    room = driver.page_room(task)
+    native = _native_part(kernel, bdev, pages[:room])
+    if native:
+        return driver.submit_pages(task, bdev, native)
+    if not room or kernel.fallback is None:
+        return 0
+    pages = pages[:room]
+    taken = kernel.fallback.take_pages(task, bdev, pages)
+    yield from submit_all(kernel, task, bdev, taken.plain)
+    kernel.fallback.put_keyslots(taken.slots)
+    return len(taken.plain)
+
+
+def _native_part(kernel: Kernel, bdev: BlockDevice, pages: Sequence[Page]) -> Sequence[Page]:
+    """Those of ``pages`` in front that hardware encrypts, or that need no encryption."""
+    checked: BlkCryptoKey | None = None
+    for count, page in enumerate(pages):
+        key = page.key
+        if key is not None and key is not checked:
+            if not natively_supported(bdev, key.crypto_cfg, kernel.era):
+                return pages[:count]
+            checked = key
+    return pages
+
+
 def submit_bio_noacct(kernel: Kernel, task: Task, bio: Bio) -> Steps[None]:
     """``submit_bio()``: plain submission.  Never falls back from 7.0 on."""
     status = _refusal(kernel, bio)
@@ -81,13 +157,10 @@ def submit_bio_noacct(kernel: Kernel, task: Task, bio: Bio) -> Steps[None]:
     if waiting is not None:
         waiting.append(bio)
         return
-    hooked = bio.crypt_ctx is not None and kernel.era.fallback is FallbackPlace.INSIDE
-    if not hooked and bio.bdev.disk.driver.submit_at_once(task, bio):
-        return
-    yield from _submit_all(kernel, task, bio)
+    yield from _submit_noacct(kernel, task, bio)
 
 
-def _submit_all(kernel: Kernel, task: Task, bio: Bio) -> Steps[None]:
+def _submit_noacct(kernel: Kernel, task: Task, bio: Bio) -> Steps[None]:
     """Submit ``bio`` and all that its submission submits: ``__submit_bio_noacct()``."""
     inside = kernel.era.fallback is FallbackPlace.INSIDE
     later: deque[Bio] = deque((bio,))

@@ -9,6 +9,7 @@ Rules (block/blk-mq-tag.c; reference block-layer.md sections 1.1 and 3.6):
 """
 
 import heapq
+from collections.abc import Iterable
 from typing import Final
 
 from blkcrypto.block.waiting import Steps, WaitQueue
@@ -31,9 +32,9 @@ class TagSet:
         self.freed = WaitQueue(what, lambda: f"{len(self._free)} of {self.depth} free")
 
     @property
-    def available(self) -> bool:
-        """Whether one is free."""
-        return bool(self._free)
+    def available(self) -> int:
+        """Tags free."""
+        return len(self._free)
 
     @property
     def in_use(self) -> int:
@@ -44,6 +45,10 @@ class TagSet:
         """A tag, or -1 when none is free."""
         return heapq.heappop(self._free) if self._free else NO_TAG
 
+    def take(self, count: int) -> list[int]:
+        """``count`` tags, which must be free."""
+        return [heapq.heappop(self._free) for _ in range(count)]
+
     def get(self) -> Steps[int]:
         """A tag, waiting for one."""
         while not self._free:
@@ -52,6 +57,11 @@ class TagSet:
 
     def put(self, tag: int) -> None:
         """Give ``tag`` back and wake who waits for one."""
-        heapq.heappush(self._free, tag)
+        self.put_all((tag,))
+
+    def put_all(self, tags: Iterable[int]) -> None:
+        """Give ``tags`` back and wake who waits for one."""
+        for tag in tags:
+            heapq.heappush(self._free, tag)
         if self.freed.sleepers:
             self.freed.wake_all()

@@ -14,11 +14,12 @@ from blkcrypto.base.status import BlkStatus, errno_to_blk_status
 from blkcrypto.base.units import SECTOR_SHIFT, format_size
 from blkcrypto.block.api import evict_key, start_using_key
 from blkcrypto.block.bio import Bio, ReqFlags
-from blkcrypto.block.bvec import BioVec
+from blkcrypto.block.bvec import PAGE_BYTES, BioVec
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.op import ReqOp
+from blkcrypto.block.pages import Page
 from blkcrypto.block.plug import plugged
-from blkcrypto.block.submit import blk_crypto_submit_bio
+from blkcrypto.block.submit import submit_all
 from blkcrypto.block.waiting import Steps, Task
 from hwmodel.keywrap import KeyWrapUnit
 from scenarios.placement.layout import Layout
@@ -90,32 +91,44 @@ class EncryptedDevice:
             self._submit_to_extents(self._extents, transfers)
 
     def _submit_all(self, task: Task, transfers: Sequence[Transfer]) -> Steps[None]:
-        kernel = self.disk.kernel
-        with plugged(task):
-            for number, transfer in enumerate(transfers):
-                if transfer.data is None:
-                    yield from blk_crypto_submit_bio(kernel, task, self.disk.bio(transfer))
+        kernel, disk = self.disk.kernel, self.disk
+        work: list[Bio | Page] = []
+        for number, transfer in enumerate(transfers):
+            if transfer.data is None:
+                work.append(disk.bio(transfer))
+                continue
+            for piece in self._mapping.pieces(transfer.op, transfer.offset, transfer.nbytes):
+                start = piece.offset - transfer.offset
+                data = transfer.data[start : start + piece.nbytes]
+                if piece.place == HOLE:
+                    data[:] = 0
                     continue
-                for piece in self._mapping.pieces(transfer.op, transfer.offset, transfer.nbytes):
-                    start = piece.offset - transfer.offset
-                    data = transfer.data[start : start + piece.nbytes]
-                    if piece.place == HOLE:
-                        data[:] = 0
-                        continue
-                    bio = self._bio(transfer, piece, data, (number << ADDRESS_SHIFT) + start)
-                    if piece.key is not None and not self._by_filesystem:
-                        yield from bio.set_ctx(task, kernel.ctx_pool, piece.key, piece.dun)
-                    yield from blk_crypto_submit_bio(kernel, task, bio)
+                if piece.key is not None and piece.key not in self._started:
+                    self._start(piece.key)
+                if piece.nbytes <= PAGE_BYTES and not transfer.fua and not self._by_filesystem:
+                    work.append(
+                        Page(
+                            transfer.op,
+                            piece.place >> SECTOR_SHIFT,
+                            data,
+                            piece.key,
+                            piece.dun,
+                            transfer.ended,
+                        )
+                    )
+                    continue
+                bio = self._bio(transfer, piece, data, (number << ADDRESS_SHIFT) + start)
+                if piece.key is not None and not self._by_filesystem:
+                    yield from bio.set_ctx(task, kernel.ctx_pool, piece.key, piece.dun)
+                work.append(bio)
+        with plugged(task):
+            yield from submit_all(kernel, task, disk.bdev, work)
 
     def _bio(self, transfer: Transfer, piece: Piece, data: U8, address: int) -> Bio:
         """A bio over ``data``, which the filesystem encrypts or decrypts itself where it does so."""
-        key = piece.key
-        ended: Callable[[Bio], None] = transfer.ended
-        if key is not None:
-            if key not in self._started:
-                self._start(key)
-            if self._by_filesystem:
-                data, ended = self._crypt_above(transfer, piece, key, data)
+        ended: Callable[[Bio], None] = transfer.bio_ended
+        if piece.key is not None and self._by_filesystem:
+            data, ended = self._crypt_above(transfer, piece, piece.key, data)
         return Bio(
             self.disk.bdev,
             transfer.op,
@@ -139,12 +152,12 @@ class EncryptedDevice:
         units = data.reshape(-1, self.unit_bytes)
         ivs = duns_to_ivs(piece.dun, len(units), iv_bytes=16)
         if transfer.op is ReqOp.WRITE:
-            return cipher.encrypt(ivs, units).reshape(-1), transfer.ended
+            return cipher.encrypt(ivs, units).reshape(-1), transfer.bio_ended
 
         def decrypt(bio: Bio) -> None:
             if bio.status is BlkStatus.OK:
                 cipher.decrypt(ivs, units, units)
-            transfer.ended(bio)
+            transfer.bio_ended(bio)
 
         return data, decrypt
 

@@ -24,7 +24,7 @@ from blkcrypto.block.limits import QueueLimits
 from blkcrypto.block.op import ReqOp
 from blkcrypto.block.plug import plugged
 from blkcrypto.block.queue import RequestQueue
-from blkcrypto.block.submit import submit_bio_noacct
+from blkcrypto.block.submit import submit_all
 from blkcrypto.block.waiting import RunLoop, Steps, Task
 from hwmodel.cryptoprofile import crypto_profile
 from scenarios.schema import Scenario
@@ -59,10 +59,14 @@ class Transfer:
     fua: bool = False
     status: BlkStatus = BlkStatus.OK
 
-    def ended(self, bio: Bio) -> None:
-        """One of its bios is done: the first error counts."""
+    def ended(self, status: BlkStatus) -> None:
+        """A part of it is done: the first error counts."""
         if self.status is BlkStatus.OK:
-            self.status = bio.status
+            self.status = status
+
+    def bio_ended(self, bio: Bio) -> None:
+        """The same for a part that was a bio."""
+        self.ended(bio.status)
 
 
 class Disk:
@@ -84,7 +88,7 @@ class Disk:
         device = scenario.device
         self._image = image
         self._engine = engine
-        driver = ImageDriver(image, scenario.keys.data_unit_size, engine.cipher_of)
+        driver = ImageDriver(image, scenario.keys.data_unit_size, engine)
         self._loop = RunLoop(on_idle=driver.process)
         self.kernel = Kernel(kernel_profile(scenario.run.kernel))
         self._software = CountedCiphers()
@@ -116,8 +120,8 @@ class Disk:
 
         def submit(task: Task) -> Steps[None]:
             with plugged(task):
-                for number, transfer in enumerate(transfers):
-                    yield from submit_bio_noacct(self.kernel, task, self.bio(transfer, number))
+                bios = [self.bio(transfer, number) for number, transfer in enumerate(transfers)]
+                yield from submit_all(self.kernel, task, self.bdev, bios)
 
         self.run(submit)
 
@@ -135,7 +139,7 @@ class Disk:
             vecs,
             nbytes=transfer.nbytes,
             flags=flags,
-            end_io=transfer.ended,
+            end_io=transfer.bio_ended,
         )
 
     def read(self, offset: int, nbytes: int) -> bytes:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from blkcrypto.block.fallback_slots import SoftwareCiphers
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.modes import CryptoMode
-from blkcrypto.block.request import Request
 from blkcrypto.crypto.cipher import DataUnitCipher
 from hwmodel.dataplane import UnitCipher
 from hwmodel.inlinecipher import inline_cipher
@@ -54,12 +53,9 @@ class Engine:
         if old is not None:
             old.wipe()
 
-    def cipher_of(self, rq: Request) -> UnitCipher:
-        """The cipher for ``rq``: its keyslot's, or its key's where hardware gets the key with the request."""
-        if rq.keyslot >= 0:
-            return self._slots[rq.keyslot]
-        assert rq.crypt_ctx is not None
-        return self.of_key(rq.crypt_ctx.key)
+    def cipher_of(self, slot: int, key: BlkCryptoKey) -> UnitCipher:
+        """The cipher in ``slot``; without one, hardware gets ``key`` with the request."""
+        return self._slots[slot] if slot >= 0 else self.of_key(key)
 
     def of_key(self, key: BlkCryptoKey) -> UnitCipher:
         """The kept cipher of ``key``."""

@@ -1,8 +1,8 @@
 """The medium: an image file, and the controller in front of it that encrypts on the way.
 
-It is the driver under the request queue.  Requests in flight are collected and processed together: one
-cipher call for all data units under one key, one system call for each request's bytes.  What encrypts is
-the cipher in the request's keyslot, as in hardware: the key object is not looked at.
+It is the driver under the request queue.  Requests in flight are collected and processed together: one batch
+for all data units under all keys, one system call for each request's bytes.  What encrypts is the cipher in
+the request's keyslot, as in hardware: the key object is not looked at.
 
 A flush is ``fdatasync(2)``: bytes and what is needed to find them are on the medium of the host.
 """
@@ -12,25 +12,26 @@ import errno
 import fcntl
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from blkcrypto.base.dun import duns_to_ivs
 from blkcrypto.base.errors import BadInput
 from blkcrypto.base.status import BlkStatus, errno_to_blk_status
 from blkcrypto.base.units import SECTOR_SHIFT, format_size
 from blkcrypto.block.op import ReqOp
+from blkcrypto.block.pages import PageRun
 from blkcrypto.block.request import Request
-from hwmodel.dataplane import UnitCipher
+from blkcrypto.crypto.gather import Gathered, Run
+from scenarios.serve.engine import Engine
 
 U8 = npt.NDArray[np.uint8]
 
 BATCH_BYTES: Final = 4 << 20
-_FEW_UNITS: Final = 16
 _IV_BYTES: Final = 16  # of AES-256-XTS
 _PUNCH_HOLE_KEEP_SIZE: Final = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
@@ -129,40 +130,62 @@ class ImageFile:
             os.close(self._fd)
 
 
+class _Move(NamedTuple):
+    """Bytes between memory and one place of the image.
+
+    Attributes:
+        op: READ or WRITE.
+        offset: bytes.
+        run: how many bytes, and what encrypts them.
+        memory: ``uint8[n]`` each, in order.
+    """
+
+    op: ReqOp
+    offset: int
+    run: Run
+    memory: Sequence[U8]
+
+
 class ImageDriver:
-    """Requests to the image file: a ``RequestSink``.
+    """Requests to the image file: a ``RequestSink`` and a ``PageSink``.
 
     Args:
         image: the medium.
         unit_bytes: data unit size.
-        cipher_of: the cipher in a request's keyslot.
+        engine: what is in the keyslots.
     """
 
-    def __init__(self, image: ImageFile, unit_bytes: int, cipher_of: Callable[[Request], UnitCipher]) -> None:
+    def __init__(self, image: ImageFile, unit_bytes: int, engine: Engine) -> None:
         self._image = image
         self._unit_bytes = unit_bytes
-        self._cipher_of = cipher_of
-        self._pending: list[Request] = []
+        self._engine = engine
+        self._pending: list[Request | PageRun] = []
 
     def queue_rq(self, rq: Request) -> BlkStatus:
         """Take ``rq``: it is done at the next ``process``."""
         self._pending.append(rq)
         return BlkStatus.OK
 
+    def queue_pages(self, run: PageRun) -> None:
+        """The same for ``run``."""
+        self._pending.append(run)
+
     def process(self) -> bool:
         """Do and complete what is in flight; False when nothing was."""
         pending, self._pending = self._pending, []
-        batch: list[Request] = []
+        batch: list[Request | PageRun] = []
         nbytes = 0
-        for rq in pending:
-            if rq.op > ReqOp.WRITE or nbytes >= BATCH_BYTES or (batch and batch[0].op is not rq.op):
+        for each in pending:
+            if isinstance(each, Request) and each.op > ReqOp.WRITE:
                 self._transfer(batch)
                 batch, nbytes = [], 0
-            if rq.op > ReqOp.WRITE:
-                rq.queue.complete(rq, self._control(rq))
-            else:
-                batch.append(rq)
-                nbytes += rq.nbytes
+                each.queue.complete(each, self._control(each))
+                continue
+            batch.append(each)
+            nbytes += each.nbytes
+            if nbytes >= BATCH_BYTES:
+                self._transfer(batch)
+                batch, nbytes = [], 0
         self._transfer(batch)
         return bool(pending)
 
@@ -176,91 +199,89 @@ class ImageDriver:
             return errno_to_blk_status(error.errno or errno.EIO)
         return BlkStatus.OK
 
-    def _transfer(self, batch: list[Request]) -> None:
-        """Read or write ``batch``: one direction, no two of the same bytes."""
-        if not batch:
-            return
-        groups = _by_cipher(batch)
-        ordered = [rq for group in groups for rq in group]
-        if ordered[0].op is ReqOp.WRITE:
-            data = np.concatenate([part for rq in ordered for part in _memory(rq)])
-            self._crypt(groups, data, encrypt=True)
-            outcome = self._moved(self._image.write, ordered, data)
-        else:
-            data = np.empty(sum([rq.nbytes for rq in ordered]), dtype=np.uint8)
-            outcome = self._moved(self._image.read, ordered, data)
-            self._crypt(groups, data, encrypt=False)
-            _scatter(ordered, data)
-        for rq, status in zip(ordered, outcome, strict=True):
-            rq.queue.complete(rq, status)
+    def _transfer(self, batch: list[Request | PageRun]) -> None:
+        """Read and write ``batch``, of which no two touch the same bytes, unless both read."""
+        moves: list[_Move] = []
+        for each in batch:
+            if isinstance(each, PageRun):
+                moves += self._moves(each)
+            else:
+                moves.append(self._move(each))
+        outcome = iter(self._moved(moves))
+        for each in batch:
+            if isinstance(each, PageRun):
+                each.complete(list(islice(outcome, len(each))))
+            else:
+                each.queue.complete(each, next(outcome))
 
-    @staticmethod
-    def _moved(move: Callable[[int, U8], None], ordered: list[Request], data: U8) -> list[BlkStatus]:
-        at, outcome = 0, []
-        for rq in ordered:
-            end, status = at + rq.nbytes, BlkStatus.OK
-            try:
-                move(rq.sector << SECTOR_SHIFT, data[at:end])
-            except OSError as error:
-                status = errno_to_blk_status(error.errno or errno.EIO)
-            outcome.append(status)
-            at = end
+    def _move(self, rq: Request) -> _Move:
+        ctx = rq.crypt_ctx
+        cipher = None if ctx is None else self._engine.cipher_of(rq.keyslot, ctx.key)
+        run = Run(cipher, 0 if ctx is None else ctx.dun, rq.nbytes)
+        return _Move(rq.op, rq.sector << SECTOR_SHIFT, run, _memory(rq))
+
+    def _moves(self, run: PageRun) -> list[_Move]:
+        cipher_of = self._engine.cipher_of
+        return [
+            _Move(
+                op,
+                sector << SECTOR_SHIFT,
+                Run(None if key is None else cipher_of(slot, key), dun, len(data)),
+                (data,),
+            )
+            for (op, sector, data, key, dun, _), slot in zip(run.pages, run.slots, strict=True)
+        ]
+
+    def _moved(self, moves: Sequence[_Move]) -> list[BlkStatus]:
+        """Do ``moves``, all that write and then all that read; how each ended."""
+        outcome = [BlkStatus.OK] * len(moves)
+        for op in (ReqOp.WRITE, ReqOp.READ):
+            chosen = [number for number, move in enumerate(moves) if move.op is op]
+            if chosen:
+                statuses = self._one_way(op, [moves[number] for number in chosen])
+                for number, status in zip(chosen, statuses, strict=True):
+                    outcome[number] = status
         return outcome
 
-    def _crypt(self, groups: list[list[Request]], data: U8, *, encrypt: bool) -> None:
-        at, unit_bytes = 0, self._unit_bytes
-        for group in groups:
-            first = group[0]
-            end = at + sum([rq.nbytes for rq in group])
-            ctx = first.crypt_ctx
-            if ctx is not None:
-                units = data[at:end].reshape(-1, unit_bytes)
-                cipher = self._cipher_of(first)
-                (cipher.encrypt if encrypt else cipher.decrypt)(self._ivs(group), units, units)
-            at = end
-
-    def _ivs(self, group: list[Request]) -> U8:
-        parts = []
-        for rq in group:
-            assert rq.crypt_ctx is not None
-            dun, count = rq.crypt_ctx.dun, rq.nbytes // self._unit_bytes
-            if count == 1:
-                parts.append(dun.to_bytes(_IV_BYTES, "little"))
-            elif count <= _FEW_UNITS:
-                parts += [(dun + unit).to_bytes(_IV_BYTES, "little") for unit in range(count)]
-            else:
-                parts.append(duns_to_ivs(dun, count, iv_bytes=_IV_BYTES).tobytes())
-        return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(-1, _IV_BYTES)
+    def _one_way(self, op: ReqOp, moves: Sequence[_Move]) -> list[BlkStatus]:
+        gathered = Gathered([move.run for move in moves], self._unit_bytes, _IV_BYTES)
+        parts = gathered.parts
+        if op is ReqOp.WRITE:
+            for move, part in zip(moves, parts, strict=True):
+                _copy(move.memory, part, out=False)
+            gathered.crypt(encrypt=True)
+            return [
+                _tried(self._image.write, move.offset, part) for move, part in zip(moves, parts, strict=True)
+            ]
+        statuses = [
+            _tried(self._image.read, move.offset, part) for move, part in zip(moves, parts, strict=True)
+        ]
+        gathered.crypt(encrypt=False)
+        for move, part in zip(moves, parts, strict=True):
+            _copy(move.memory, part, out=True)
+        return statuses
 
 
-def _by_cipher(batch: list[Request]) -> list[list[Request]]:
-    """Requests that one cipher serves, together: of one keyslot, or of one key where there are no slots."""
-    groups: dict[int, list[Request]] = {}
-    for rq in batch:
-        if rq.crypt_ctx is None:
-            which = -1
+def _tried(move: Callable[[int, U8], None], offset: int, part: U8) -> BlkStatus:
+    try:
+        move(offset, part)
+    except OSError as error:
+        return errno_to_blk_status(error.errno or errno.EIO)
+    return BlkStatus.OK
+
+
+def _copy(memory: Sequence[U8], part: U8, *, out: bool) -> None:
+    """``memory`` to ``part``, or out of it."""
+    at = 0
+    for each in memory:
+        end = at + len(each)
+        if out:
+            each[:] = part[at:end]
         else:
-            which = rq.keyslot if rq.keyslot >= 0 else id(rq.crypt_ctx.key)
-        groups.setdefault(which, []).append(rq)
-    return list(groups.values())
+            part[at:end] = each
+        at = end
 
 
 def _memory(rq: Request) -> list[U8]:
     """What ``rq`` moves, in order."""
-    parts = []
-    for bio in rq.bios:
-        # Most bios are one vector, whole.
-        whole = len(bio.vecs) == 1 and bio.vecs[0].length == bio.it.size
-        for vec in bio.vecs if whole else bio.bvecs():
-            assert vec.data is not None
-            parts.append(vec.data)
-    return parts
-
-
-def _scatter(ordered: list[Request], data: U8) -> None:
-    """``data`` to where ``ordered`` want it."""
-    at = 0
-    for rq in ordered:
-        for memory in _memory(rq):
-            memory[:] = data[at : at + len(memory)]
-            at += len(memory)
+    return [vec.data for bio in rq.bios for vec in bio.bvecs() if vec.data is not None]

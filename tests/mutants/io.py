@@ -241,8 +241,8 @@ IO = (
     Mutant(
         "plug head",
         "blkcrypto/block/plug.py",
-        "self.requests[0].nbytes >= FLUSH_BYTES",
-        "self.requests[-1].nbytes >= FLUSH_BYTES",
+        "head = self.requests[0] if",
+        "head = self.requests[-1] if",
         "test_block_recorded_events.py WRITE",
     ),
     Mutant(
