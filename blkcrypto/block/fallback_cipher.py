@@ -21,7 +21,7 @@ from blkcrypto.block.fallback_slots import FallbackEngine
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.pages import Page
 from blkcrypto.crypto.cipher import DataUnitCipher
-from blkcrypto.crypto.gather import Gathered, Run
+from blkcrypto.crypto.gather import Gathered
 
 
 def misaligned(parts: Sequence[BioVec], data_unit_size: int) -> bool:
@@ -85,7 +85,7 @@ def _same_batch(first: BlkCryptoKey | None, second: BlkCryptoKey) -> bool:
 
 def crypt_together(pages: Sequence[KeyedPage], *, encrypt: bool) -> list[U8] | None:
     """What encrypting or decrypting ``pages`` gives, in fresh memory; None when a cipher refused."""
-    (first, _, cipher), runs = pages[0], [Run(cipher, page.dun, len(page.data)) for page, _, cipher in pages]
+    (first, _, cipher), runs = pages[0], [(cipher, page.dun, len(page.data)) for page, _, cipher in pages]
     assert first.key is not None
     gathered = Gathered(runs, first.key.crypto_cfg.data_unit_size, cipher.mode.iv_bytes)
     for part, (page, _, _) in zip(gathered.parts, pages, strict=True):

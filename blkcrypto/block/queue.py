@@ -108,12 +108,10 @@ class RequestQueue:
             self.sched_tags = TagSet(f"a scheduler tag of {name}", scheduler_tags(depth))
         elif scheduler != "none":
             raise ValueError(f"{scheduler!r} is no scheduler: use none or mq-deadline")
-        self._takes_pages = (
-            isinstance(sink, PageSink)
-            and self.sched_tags is None
-            and not limits.chunk_sectors
-            and kernel.era.release_before_callback
-        )
+        self._page_sink: PageSink | None = None
+        in_order = self.sched_tags is None and kernel.era.release_before_callback
+        if in_order and not limits.chunk_sectors and isinstance(sink, PageSink):
+            self._page_sink = sink
         self._dispatch: deque[Request] = deque()
         self._split_bios = Mempool(f"bios for splitting on {name}", split_reserve, kernel.memory)
         self._flush = FlushMachine(self._issue_flush, self._insert_data, self._end)
@@ -149,7 +147,7 @@ class RequestQueue:
     def page_room(self, task: Task) -> int:
         """See ``BioDriver``."""
         plug, kernel = task.plug, self.kernel
-        if not isinstance(plug, Plug) or not self._takes_pages or len(self.scheduler) or kernel.traced:
+        if not isinstance(plug, Plug) or self._page_sink is None or len(self.scheduler) or kernel.traced:
             return 0
         if plug.multiple_queues or (plug.requests and plug.requests[-1].queue is not self):
             return 0
@@ -245,8 +243,9 @@ class RequestQueue:
     def unplug(self, requests: list[Request | PageRun], *, direct: bool) -> None:
         """Take requests that a plug held back, oldest first."""
         for held in requests:
-            if isinstance(held, PageRun) and direct and not self._dispatch:
-                self._issue_pages(held)
+            if isinstance(held, PageRun) and direct and self._page_sink is not None and not self._dispatch:
+                self.in_flight.add(held)
+                self._page_sink.queue_pages(held)
                 continue
             for rq in held.requests() if isinstance(held, PageRun) else (held,):
                 if direct:
@@ -255,11 +254,6 @@ class RequestQueue:
                     self._insert(rq)
         if not direct:
             self.run()
-
-    def _issue_pages(self, run: PageRun) -> None:
-        assert isinstance(self._sink, PageSink)
-        self.in_flight.add(run)
-        self._sink.queue_pages(run)
 
     def _insert(self, rq: Request) -> None:
         if self.kernel.traced:

@@ -27,7 +27,7 @@ come first, then the rest of this device's.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from blkcrypto.base.status import BlkStatus
@@ -38,7 +38,6 @@ from blkcrypto.block.bvec import segments
 from blkcrypto.block.device import BlockDevice
 from blkcrypto.block.era import AlignmentCheck, FallbackPlace
 from blkcrypto.block.kernel import Kernel
-from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.op import ReqOp
 from blkcrypto.block.pages import Page
 from blkcrypto.block.trace import Tracepoint
@@ -79,9 +78,7 @@ def submit_all(kernel: Kernel, task: Task, bdev: BlockDevice, work: Sequence[Bio
     """Submit bios, and pages to ``bdev``, in order, as ``blk_crypto_submit_bio`` does one by one."""
     at = 0
     while at < len(work):
-        pages = _passing(kernel, task, bdev, work, at)
-        if pages:
-            at += yield from _submit_together(kernel, task, bdev, pages)
+        at += yield from _submit_pages(kernel, task, bdev, work, at)
         if at < len(work):
             yield from _submit_one(kernel, task, bdev, work[at])
             at += 1
@@ -97,50 +94,47 @@ def _submit_one(kernel: Kernel, task: Task, bdev: BlockDevice, one: Bio | Page) 
     yield from blk_crypto_submit_bio(kernel, task, bio)
 
 
-def _passing(
+def _submit_pages(
     kernel: Kernel, task: Task, bdev: BlockDevice, work: Sequence[Bio | Page], first: int
-) -> list[Page]:
-    """Of ``work``, from ``first`` on, the pages in a row that the checks above let pass as they are."""
-    pages: list[Page] = []
-    if kernel.traced or task.bio_list is not None or bdev.is_partition:
-        return pages
-    inside = kernel.era.fallback is FallbackPlace.INSIDE
-    for each in islice(work, first, None):
-        if not isinstance(each, Page) or (inside and each.key is not None):
-            break
-        nbytes = len(each.data)
-        if not nbytes or each.sector + (nbytes >> SECTOR_SHIFT) > bdev.sectors:
-            break
-        pages.append(each)
-    return pages
-
-
-def _submit_together(kernel: Kernel, task: Task, bdev: BlockDevice, pages: Sequence[Page]) -> Steps[int]:
-    """Submit of ``pages`` those in front that nothing stands in the way of; how many."""
+) -> Steps[int]:
+    """Submit of ``work``, from ``first`` on, the pages in a row that nothing is in the way of; how many."""
     driver = bdev.disk.driver
     room = driver.page_room(task)
-    native = _native_part(kernel, bdev, pages[:room])
-    if native:
-        return driver.submit_pages(task, bdev, native)
-    if not room or kernel.fallback is None:
+    if not room or kernel.traced or task.bio_list is not None or bdev.is_partition:
         return 0
-    pages = pages[:room]
+    native, pages = _passing(kernel, bdev, islice(work, first, first + room))
+    if not pages:
+        return 0
+    if native:
+        return driver.submit_pages(task, bdev, pages)
+    if kernel.fallback is None:
+        return 0
     taken = kernel.fallback.take_pages(task, bdev, pages)
     yield from submit_all(kernel, task, bdev, taken.plain)
     kernel.fallback.put_keyslots(taken.slots)
     return len(taken.plain)
 
 
-def _native_part(kernel: Kernel, bdev: BlockDevice, pages: Sequence[Page]) -> Sequence[Page]:
-    """Those of ``pages`` in front that hardware encrypts, or that need no encryption."""
-    checked: BlkCryptoKey | None = None
-    for count, page in enumerate(pages):
-        key = page.key
-        if key is not None and key is not checked:
-            if not natively_supported(bdev, key.crypto_cfg, kernel.era):
-                return pages[:count]
-            checked = key
-    return pages
+def _passing(kernel: Kernel, bdev: BlockDevice, work: Iterable[Bio | Page]) -> tuple[bool, list[Page]]:
+    """The pages in front that the checks above let pass, and whether they need no fallback: all or none."""
+    pages: list[Page] = []
+    native, key = True, None
+    for each in work:
+        if not isinstance(each, Page):
+            break
+        nbytes = len(each.data)
+        if not nbytes or each.sector + (nbytes >> SECTOR_SHIFT) > bdev.sectors:
+            break
+        if each.key is not key or not pages:
+            key = each.key
+            by_device = key is None or natively_supported(bdev, key.crypto_cfg, kernel.era)
+            if pages and by_device is not native:
+                break
+            native = by_device
+        if key is not None and kernel.era.fallback is FallbackPlace.INSIDE:
+            break
+        pages.append(each)
+    return native, pages
 
 
 def submit_bio_noacct(kernel: Kernel, task: Task, bio: Bio) -> Steps[None]:

@@ -5,7 +5,7 @@ decrypted together share the calls.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -18,18 +18,8 @@ _FEW_UNITS: Final = 16
 _MANY_UNITS: Final = 256
 
 
-class Run(NamedTuple):
-    """Data units with consecutive DUNs.
-
-    Attributes:
-        cipher: None for bytes that stay as they are.
-        dun: of the first.
-        nbytes: whole data units; any number without a cipher.
-    """
-
-    cipher: GroupCipher | None
-    dun: int
-    nbytes: int
+Run = tuple[GroupCipher, int, int]
+"""Data units with consecutive DUNs: their cipher, the DUN of the first, and bytes, which are whole units."""
 
 
 class Gathered:
@@ -47,14 +37,15 @@ class Gathered:
     __slots__ = ("_groups", "_ivs", "_units", "parts")
 
     def __init__(self, runs: Sequence[Run], unit_bytes: int, iv_bytes: int) -> None:
-        by_cipher: dict[GroupCipher | None, list[int]] = {}
-        for number, run in enumerate(runs):
-            by_cipher.setdefault(run.cipher, []).append(number)
-        data = np.empty(sum([run.nbytes for run in runs]), dtype=np.uint8)
+        by_cipher: dict[GroupCipher, list[int]] = {}
+        total = 0
+        for number, (cipher, _, nbytes) in enumerate(runs):
+            by_cipher.setdefault(cipher, []).append(number)
+            total += nbytes
+        data = np.empty(total, dtype=np.uint8)
         self.parts = [data] * len(runs)
-        self._groups: list[Group] = []
+        self._groups: list[tuple[GroupCipher, int]] = []
         ivs: list[bytes] = []
-        plain = by_cipher.pop(None, ())
         at = 0
         for cipher, members in by_cipher.items():
             before = at
@@ -65,27 +56,27 @@ class Gathered:
                 at += nbytes
             self._groups.append((cipher, (at - before) // unit_bytes))
         self._ivs = np.frombuffer(b"".join(ivs), dtype=np.uint8).reshape(-1, iv_bytes)
-        self._units = data[:at].reshape(-1, unit_bytes)
-        for number in plain:
-            self.parts[number] = data[at : at + runs[number].nbytes]
-            at += runs[number].nbytes
+        self._units = data.reshape(-1, unit_bytes)
 
     def crypt(self, *, encrypt: bool) -> None:
         """Encrypt or decrypt all parts in place; BlkCryptoError, and all undefined, if a cipher refuses."""
         joined: list[Group] = []
         at = 0
         for cipher, count in self._groups:
-            if cipher is not None and count >= _MANY_UNITS:
+            if count < _MANY_UNITS:
+                joined.append((cipher, count))
+            else:
                 rows = self._units[at : at + count]
                 (cipher.encrypt if encrypt else cipher.decrypt)(self._ivs[at : at + count], rows, rows)
-                cipher = None
-            joined.append((cipher, count))
+                joined.append((None, count))
             at += count
         crypt_groups(joined, self._ivs, self._units, encrypt=encrypt)
 
 
 def _ivs(dun: int, count: int, iv_bytes: int) -> bytes:
     mask = (1 << 8 * iv_bytes) - 1
+    if count == 1:
+        return (dun & mask).to_bytes(iv_bytes, "little")
     if count <= _FEW_UNITS:
         return b"".join([(dun + unit & mask).to_bytes(iv_bytes, "little") for unit in range(count)])
     made: bytes = duns_to_ivs(dun, count, iv_bytes=iv_bytes).tobytes()

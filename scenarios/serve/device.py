@@ -91,38 +91,31 @@ class EncryptedDevice:
             self._submit_to_extents(self._extents, transfers)
 
     def _submit_all(self, task: Task, transfers: Sequence[Transfer]) -> Steps[None]:
-        kernel, disk = self.disk.kernel, self.disk
+        disk, started = self.disk, self._started
         work: list[Bio | Page] = []
         for number, transfer in enumerate(transfers):
-            if transfer.data is None:
+            whole, op = transfer.data, transfer.op
+            if whole is None:
                 work.append(disk.bio(transfer))
                 continue
-            for piece in self._mapping.pieces(transfer.op, transfer.offset, transfer.nbytes):
-                start = piece.offset - transfer.offset
-                data = transfer.data[start : start + piece.nbytes]
-                if piece.place == HOLE:
+            in_pages = not transfer.fua and not self._by_filesystem
+            for piece in self._mapping.pieces(op, transfer.offset, transfer.nbytes):
+                offset, nbytes, key, dun, place = piece
+                start = offset - transfer.offset
+                data = whole[start : start + nbytes]
+                if key is not None and key not in started:
+                    self._start(key)
+                if place == HOLE:
                     data[:] = 0
-                    continue
-                if piece.key is not None and piece.key not in self._started:
-                    self._start(piece.key)
-                if piece.nbytes <= PAGE_BYTES and not transfer.fua and not self._by_filesystem:
-                    work.append(
-                        Page(
-                            transfer.op,
-                            piece.place >> SECTOR_SHIFT,
-                            data,
-                            piece.key,
-                            piece.dun,
-                            transfer.ended,
-                        )
-                    )
-                    continue
-                bio = self._bio(transfer, piece, data, (number << ADDRESS_SHIFT) + start)
-                if piece.key is not None and not self._by_filesystem:
-                    yield from bio.set_ctx(task, kernel.ctx_pool, piece.key, piece.dun)
-                work.append(bio)
+                elif in_pages and nbytes <= PAGE_BYTES:
+                    work.append(Page(op, place >> SECTOR_SHIFT, data, key, dun, transfer.ended))
+                else:
+                    bio = self._bio(transfer, piece, data, (number << ADDRESS_SHIFT) + start)
+                    if key is not None and not self._by_filesystem:
+                        yield from bio.set_ctx(task, disk.kernel.ctx_pool, key, dun)
+                    work.append(bio)
         with plugged(task):
-            yield from submit_all(kernel, task, disk.bdev, work)
+            yield from submit_all(disk.kernel, task, disk.bdev, work)
 
     def _bio(self, transfer: Transfer, piece: Piece, data: U8, address: int) -> Bio:
         """A bio over ``data``, which the filesystem encrypts or decrypts itself where it does so."""

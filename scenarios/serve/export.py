@@ -44,7 +44,10 @@ FLAGS: Final = (
 _SLICE_BYTES: Final = 4 << 20
 _ZEROES: Final = np.zeros(_SLICE_BYTES, dtype=np.uint8)
 
-# Plain ints: every request is asked.
+# Plain names and ints: every request is asked, and a member of an enum is looked up each time.
+_READ, _WRITE, _FLUSH = int(Command.READ), int(Command.WRITE), int(Command.FLUSH)
+_NO_ERROR: Final = Error.OK
+_OK: Final = BlkStatus.OK
 _FUA: Final = int(CommandFlags.FUA)
 _DF: Final = int(CommandFlags.DF)
 _UNKNOWN_FLAGS: Final[dict[int, int]] = {
@@ -54,7 +57,7 @@ _UNKNOWN_FLAGS: Final[dict[int, int]] = {
     Command.TRIM: ~_FUA,
     Command.WRITE_ZEROES: ~int(CommandFlags.FUA | CommandFlags.NO_HOLE),
 }
-_PAST_END: Final = {Command.WRITE: Error.ENOSPC, Command.WRITE_ZEROES: Error.ENOSPC}
+_PAST_END: Final[dict[int, Error]] = {Command.WRITE: Error.ENOSPC, Command.WRITE_ZEROES: Error.ENOSPC}
 _ERRORS: Final = {
     BlkStatus.OK: Error.OK,
     BlkStatus.NOSPC: Error.ENOSPC,
@@ -149,8 +152,8 @@ class ExportedDevice:
         batch: list[tuple[Job, Transfer]] = []
         for job in jobs:
             request = job.request
-            error = self._refusal(job)
-            if error is not Error.OK or (not request.length and request.command != Command.FLUSH):
+            error = self._refusal(job, request)
+            if error is not _NO_ERROR or (not request.length and request.command != _FLUSH):
                 self._answer(job, error)
             elif (transfer := self._transfer(job)) is not None:
                 batch.append((job, transfer))
@@ -160,46 +163,44 @@ class ExportedDevice:
                 self._answer(job, *self._run_alone(job))
         self._run_batch(batch)
 
-    def _refusal(self, job: Job) -> Error:
-        request = job.request
-        unknown = _UNKNOWN_FLAGS.get(request.command)
-        if unknown is None or request.flags & unknown:
+    def _refusal(self, job: Job, request: Request) -> Error:
+        flags, command, _, offset, length = request
+        unknown = _UNKNOWN_FLAGS.get(command)
+        if unknown is None or flags & unknown:
             return Error.EINVAL
-        if request.command == Command.FLUSH:
-            return Error.OK
-        if request.offset + request.length > self.device.size:
-            return _PAST_END.get(Command(request.command), Error.EINVAL)
-        if request.flags & _DF and not job.structured:
+        if command == _FLUSH:
+            return _NO_ERROR
+        if offset + length > self.device.size:
+            return _PAST_END.get(command, Error.EINVAL)
+        if flags & _DF and not job.structured:
             return Error.EINVAL
-        if request.command == Command.READ and request.length > MAX_PAYLOAD_BYTES:
+        if length > MAX_PAYLOAD_BYTES and command == _READ:
             return Error.EINVAL
-        if job.keeps_block_size and (request.offset | request.length) % self.device.block_bytes:
+        if job.keeps_block_size and (offset | length) % self.device.block_bytes:
             return Error.EINVAL
-        return Error.OK
+        return _NO_ERROR
 
     def _transfer(self, job: Job) -> Transfer | None:
         """``job`` as it goes to the device in a batch, or None when it goes alone."""
-        request = job.request
-        if request.command == Command.FLUSH:
+        flags, command, _, offset, length = job.request
+        if command == _FLUSH:
             return Transfer(ReqOp.FLUSH)
         unit = self.device.unit_bytes
-        if request.offset % unit or request.length % unit:
+        if offset % unit or length % unit:
             return None
-        fua = bool(request.flags & _FUA)
-        if request.command == Command.WRITE:
-            return Transfer(ReqOp.WRITE, request.offset, request.length, job.payload, fua)
-        if request.command == Command.READ:
-            data = np.empty(request.length, dtype=np.uint8)
-            return Transfer(ReqOp.READ, request.offset, request.length, data)
+        if command == _WRITE:
+            return Transfer(ReqOp.WRITE, offset, length, job.payload, flags & _FUA != 0)
+        if command == _READ:
+            return Transfer(ReqOp.READ, offset, length, np.empty(length, dtype=np.uint8))
         return None
 
     def _run_batch(self, batch: list[tuple[Job, Transfer]]) -> None:
         for part in _without_overlaps(batch):
             self._submit([transfer for _, transfer in part])
             for job, transfer in part:
-                error = _ERRORS.get(transfer.status, Error.EIO)
-                data = transfer.data if transfer.op is ReqOp.READ else None
-                self._answer(job, error, data)
+                status = transfer.status
+                error = _NO_ERROR if status is _OK else _ERRORS.get(status, Error.EIO)
+                self._answer(job, error, transfer.data)
 
     def _submit(self, transfers: list[Transfer]) -> None:
         """Hand ``transfers`` to the device and compare what was read."""
@@ -208,34 +209,36 @@ class ExportedDevice:
         known = self.known
         if known is None:
             return
+        read, write = ReqOp.READ, ReqOp.WRITE
         for transfer in transfers:
-            if transfer.op is ReqOp.READ and transfer.data is not None:
-                if transfer.status is BlkStatus.OK and not known.read(transfer.offset, transfer.data):
+            op, data, is_ok = transfer.op, transfer.data, transfer.status is _OK
+            if op is read:
+                if data is not None and is_ok and not known.read(transfer.offset, data):
                     transfer.status = BlkStatus.PROTECTION
-            elif transfer.op is ReqOp.WRITE and transfer.status is BlkStatus.OK:
-                assert transfer.data is not None
-                known.wrote(transfer.offset, transfer.data)
-            elif transfer.op is not ReqOp.FLUSH:
+            elif op is write and data is not None and is_ok:
+                known.wrote(transfer.offset, data)
+            elif op is not ReqOp.FLUSH:
                 known.forget(transfer.offset, transfer.nbytes)
 
     def _answer(self, job: Job, error: Error, data: U8 | None = None) -> None:
-        counts, request = self.counts, job.request
-        if error is not Error.OK:
+        """Count and reply; ``data`` is what was read, and not looked at for other requests."""
+        counts, (_, command, _, _, length) = self.counts, job.request
+        if error is not _NO_ERROR:
             counts.errors += 1
             job.fail(error)
-            return
-        if request.command == Command.READ:
+        elif command == _READ:
             counts.reads += 1
-            counts.read_bytes += request.length
-            data = np.empty(0, dtype=np.uint8) if data is None else data
-        elif request.command in (Command.WRITE, Command.WRITE_ZEROES):
-            counts.writes += 1
-            counts.written_bytes += request.length
-        elif request.command == Command.FLUSH:
-            counts.flushes += 1
+            counts.read_bytes += length
+            job.succeed(np.empty(0, dtype=np.uint8) if data is None else data)
         else:
-            counts.trims += 1
-        job.succeed(data)
+            if command in (_WRITE, Command.WRITE_ZEROES):
+                counts.writes += 1
+                counts.written_bytes += length
+            elif command == _FLUSH:
+                counts.flushes += 1
+            else:
+                counts.trims += 1
+            job.succeed()
 
     def _run_alone(self, job: Job) -> tuple[Error, U8 | None]:
         """A request that is no transfer of whole data units: how it ended, and what was read."""

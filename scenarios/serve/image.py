@@ -13,9 +13,10 @@ import fcntl
 import mmap
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -130,20 +131,22 @@ class ImageFile:
             os.close(self._fd)
 
 
-class _Move(NamedTuple):
-    """Bytes between memory and one place of the image.
+_Move = tuple[int, Sequence[U8], int]
+"""Bytes to or from the image: byte offset, memory of ``uint8[n]`` each, and the number of what this is of."""
+
+
+@dataclass(slots=True)
+class _Moves:
+    """What a batch moves in one direction.
 
     Attributes:
-        op: READ or WRITE.
-        offset: bytes.
-        run: how many bytes, and what encrypts them.
-        memory: ``uint8[n]`` each, in order.
+        plain: as it is.
+        keyed: encrypted as ``runs`` says.
     """
 
-    op: ReqOp
-    offset: int
-    run: Run
-    memory: Sequence[U8]
+    plain: list[_Move] = field(default_factory=list)
+    keyed: list[_Move] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
 
 class ImageDriver:
@@ -201,87 +204,96 @@ class ImageDriver:
 
     def _transfer(self, batch: list[Request | PageRun]) -> None:
         """Read and write ``batch``, of which no two touch the same bytes, unless both read."""
-        moves: list[_Move] = []
+        moves = {ReqOp.WRITE: _Moves(), ReqOp.READ: _Moves()}
+        count = 0
         for each in batch:
             if isinstance(each, PageRun):
-                moves += self._moves(each)
+                self._add_pages(moves, each, count)
+                count += len(each)
             else:
-                moves.append(self._move(each))
-        outcome = iter(self._moved(moves))
+                self._add_request(moves[each.op], each, count)
+                count += 1
+        outcome = [BlkStatus.OK] * count
+        self._write(moves[ReqOp.WRITE], outcome)
+        self._read(moves[ReqOp.READ], outcome)
+        ended = iter(outcome)
         for each in batch:
             if isinstance(each, PageRun):
-                each.complete(list(islice(outcome, len(each))))
+                each.complete(list(islice(ended, len(each))))
             else:
-                each.queue.complete(each, next(outcome))
+                each.queue.complete(each, next(ended))
 
-    def _move(self, rq: Request) -> _Move:
-        ctx = rq.crypt_ctx
-        cipher = None if ctx is None else self._engine.cipher_of(rq.keyslot, ctx.key)
-        run = Run(cipher, 0 if ctx is None else ctx.dun, rq.nbytes)
-        return _Move(rq.op, rq.sector << SECTOR_SHIFT, run, _memory(rq))
-
-    def _moves(self, run: PageRun) -> list[_Move]:
+    def _add_pages(self, moves: dict[ReqOp, _Moves], run: PageRun, number: int) -> None:
         cipher_of = self._engine.cipher_of
-        return [
-            _Move(
-                op,
-                sector << SECTOR_SHIFT,
-                Run(None if key is None else cipher_of(slot, key), dun, len(data)),
-                (data,),
-            )
-            for (op, sector, data, key, dun, _), slot in zip(run.pages, run.slots, strict=True)
-        ]
+        for (op, sector, data, key, dun, _), slot in zip(run.pages, run.slots, strict=True):
+            to, move = moves[op], (sector << SECTOR_SHIFT, (data,), number)
+            if key is None:
+                to.plain.append(move)
+            else:
+                to.keyed.append(move)
+                to.runs.append((cipher_of(slot, key), dun, len(data)))
+            number += 1
 
-    def _moved(self, moves: Sequence[_Move]) -> list[BlkStatus]:
-        """Do ``moves``, all that write and then all that read; how each ended."""
-        outcome = [BlkStatus.OK] * len(moves)
-        for op in (ReqOp.WRITE, ReqOp.READ):
-            chosen = [number for number, move in enumerate(moves) if move.op is op]
-            if chosen:
-                statuses = self._one_way(op, [moves[number] for number in chosen])
-                for number, status in zip(chosen, statuses, strict=True):
-                    outcome[number] = status
-        return outcome
+    def _add_request(self, to: _Moves, rq: Request, number: int) -> None:
+        ctx = rq.crypt_ctx
+        memory = [vec.data for bio in rq.bios for vec in bio.bvecs() if vec.data is not None]
+        move = (rq.sector << SECTOR_SHIFT, memory, number)
+        if ctx is None:
+            to.plain.append(move)
+        else:
+            to.keyed.append(move)
+            to.runs.append((self._engine.cipher_of(rq.keyslot, ctx.key), ctx.dun, rq.nbytes))
 
-    def _one_way(self, op: ReqOp, moves: Sequence[_Move]) -> list[BlkStatus]:
-        gathered = Gathered([move.run for move in moves], self._unit_bytes, _IV_BYTES)
-        parts = gathered.parts
-        if op is ReqOp.WRITE:
-            for move, part in zip(moves, parts, strict=True):
-                _copy(move.memory, part, out=False)
+    def _write(self, moves: _Moves, outcome: list[BlkStatus]) -> None:
+        parts = [memory[0] if len(memory) == 1 else np.concatenate(memory) for _, memory, _ in moves.plain]
+        self._try(self._image.write, moves.plain, parts, outcome)
+        if moves.keyed:
+            gathered = Gathered(moves.runs, self._unit_bytes, _IV_BYTES)
+            for (_, memory, _), part in zip(moves.keyed, gathered.parts, strict=True):
+                _gather(memory, part)
             gathered.crypt(encrypt=True)
-            return [
-                _tried(self._image.write, move.offset, part) for move, part in zip(moves, parts, strict=True)
-            ]
-        statuses = [
-            _tried(self._image.read, move.offset, part) for move, part in zip(moves, parts, strict=True)
+            self._try(self._image.write, moves.keyed, gathered.parts, outcome)
+
+    def _read(self, moves: _Moves, outcome: list[BlkStatus]) -> None:
+        parts = [
+            memory[0] if len(memory) == 1 else np.empty(sum(map(len, memory)), dtype=np.uint8)
+            for _, memory, _ in moves.plain
         ]
-        gathered.crypt(encrypt=False)
-        for move, part in zip(moves, parts, strict=True):
-            _copy(move.memory, part, out=True)
-        return statuses
+        self._try(self._image.read, moves.plain, parts, outcome)
+        for (_, memory, _), part in zip(moves.plain, parts, strict=True):
+            if len(memory) > 1:
+                _scatter(part, memory)
+        if moves.keyed:
+            gathered = Gathered(moves.runs, self._unit_bytes, _IV_BYTES)
+            self._try(self._image.read, moves.keyed, gathered.parts, outcome)
+            gathered.crypt(encrypt=False)
+            for (_, memory, _), part in zip(moves.keyed, gathered.parts, strict=True):
+                _scatter(part, memory)
+
+    @staticmethod
+    def _try(
+        transfer: Callable[[int, U8], None],
+        moves: Sequence[_Move],
+        parts: Sequence[U8],
+        outcome: list[BlkStatus],
+    ) -> None:
+        """Call ``transfer`` for each part; what failed is noted in ``outcome``."""
+        for (offset, _, number), part in zip(moves, parts, strict=True):
+            try:
+                transfer(offset, part)
+            except OSError as error:
+                outcome[number] = errno_to_blk_status(error.errno or errno.EIO)
 
 
-def _tried(move: Callable[[int, U8], None], offset: int, part: U8) -> BlkStatus:
-    try:
-        move(offset, part)
-    except OSError as error:
-        return errno_to_blk_status(error.errno or errno.EIO)
-    return BlkStatus.OK
-
-
-def _copy(memory: Sequence[U8], part: U8, *, out: bool) -> None:
-    """``memory`` to ``part``, or out of it."""
+def _gather(memory: Sequence[U8], part: U8) -> None:
     at = 0
     for each in memory:
-        end = at + len(each)
-        if out:
-            each[:] = part[at:end]
-        else:
-            part[at:end] = each
-        at = end
+        part[at : at + len(each)] = each
+        at += len(each)
 
 
-def _memory(rq: Request) -> list[U8]:
-    """What ``rq`` moves, in order."""
-    return [vec.data for bio in rq.bios for vec in bio.bvecs() if vec.data is not None]
+def _scatter(part: U8, memory: Sequence[U8]) -> None:
+    at = 0
+    for each in memory:
+        each[:] = part[at : at + len(each)]
+        at += len(each)

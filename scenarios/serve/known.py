@@ -54,16 +54,15 @@ class Known:
         """Whether ``data``, read from ``offset`` on, is what was written."""
         size, sums = self.unit_bytes, self._sums
         view = data.data
-        wrong = 0
-        for at in range(0, len(data), size):
+        before = self.mismatches
+        for at in range(0, len(view), size):
             expected = sums.get((offset + at) // size)
             if expected is None:
                 continue
             if zlib.crc32(view[at : at + size]) == expected:
                 self.verified_bytes += size
-            else:
-                wrong += 1
-                if len(self.where) < _MISMATCHES_KEPT:
-                    self.where.append(offset + at)
-        self.mismatches += wrong
-        return not wrong
+                continue
+            self.mismatches += 1
+            if len(self.where) < _MISMATCHES_KEPT:
+                self.where.append(offset + at)
+        return self.mismatches == before

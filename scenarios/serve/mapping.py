@@ -152,8 +152,7 @@ class ByAddress:
         found = []
         while nbytes > 0:
             extent, within = divmod(offset, self._extent_bytes)
-            known = self._extents.get(extent)
-            key, dun = self._look_up(extent) if known is None else known
+            key, dun = self._extents.get(extent) or self._look_up(extent)
             size = self._extent_bytes - within
             if key is not None:
                 dun += within // self._unit_bytes
