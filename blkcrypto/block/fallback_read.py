@@ -99,7 +99,7 @@ class ReadPath:
     ) -> list[Page]:
         """``hook`` for pages, for which contexts were taken: what to submit in their place."""
         kept = [_KeptPage(engine, bdev, page, task.name) for page in pages]
-        return [each.page._replace(key=None, dun=0, ended=partial(self._page_done, each)) for each in kept]
+        return [each.page.without_ctx(each.page.data, partial(self._page_done, each)) for each in kept]
 
     def _page_done(self, kept: _KeptPage, status: BlkStatus) -> None:
         if status is BlkStatus.OK:

@@ -121,7 +121,7 @@ class WritePath:
             self.pages.free(owner, count)
             return None
         return [
-            page._replace(data=ciphertext, key=None, dun=0, ended=partial(self._page_ended, owner, page))
+            page.without_ctx(ciphertext, partial(self._page_ended, owner, page))
             for (page, _, _), ciphertext in zip(pages, ciphertexts, strict=True)
         ]
 

@@ -46,6 +46,10 @@ class Page(NamedTuple):
     dun: int
     ended: Callable[[BlkStatus], None]
 
+    def without_ctx(self, data: U8, ended: Callable[[BlkStatus], None]) -> "Page":
+        """The same place and direction, with other memory and nothing to encrypt."""
+        return Page(self.op, self.sector, data, None, 0, ended)
+
     def bio(self, bdev: "BlockDevice") -> Bio:
         """The bio that it stands for, without its context."""
         vec = BioVec(0, len(self.data), self.data)  # which page of memory it is shows nowhere

@@ -156,6 +156,9 @@ class ExportedDevice:
             if error is not _NO_ERROR or (not request.length and request.command != _FLUSH):
                 self._answer(job, error)
             elif (transfer := self._transfer(job)) is not None:
+                if transfer.op is ReqOp.FLUSH and batch:
+                    self._run_batch(batch)  # what is written with a flush, it does not cover
+                    batch = []
                 batch.append((job, transfer))
             else:
                 self._run_batch(batch)
