@@ -38,7 +38,7 @@ class BioDriver(Protocol):
     def submit_pages(self, task: Task, bdev: "BlockDevice", pages: Sequence[Page]) -> int:
         """Take of ``pages``, for which there is room, those in front that nothing is in the way of; how many.
 
-        They pass the checks of submission, and need no fallback.
+        They pass the checks of submission and need no fallback, and none lies next to the one before it.
         """
 
 

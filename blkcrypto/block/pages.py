@@ -46,6 +46,11 @@ class Page(NamedTuple):
     dun: int
     ended: Callable[[BlkStatus], None]
 
+    @property
+    def end(self) -> int:
+        """The sector after the last."""
+        return self.sector + (len(self.data) >> SECTOR_SHIFT)
+
     def without_ctx(self, data: U8, ended: Callable[[BlkStatus], None]) -> "Page":
         """The same place and direction, with other memory and nothing to encrypt."""
         return Page(self.op, self.sector, data, None, 0, ended)
@@ -155,23 +160,19 @@ def take(
         queue: theirs; it has tags for all.
         bdev: the disk.
         task: the submitter.
-        pages: they pass the checks of submission.
+        pages: they pass the checks of submission, and none lies next to the one before it.
         newest: the request that the first may be merged with.
     """
     limits, profile = queue.limits, queue.profile
     mask, most = limits.logical_block_size - 1, limits.max_fast_segment_size
     slots: list[int] = []
-    start = end = -1
     if newest is not None and not queue.nomerges and next_to(pages[0], newest):
         return None
     for page in pages:
         sector, nbytes = page.sector, len(page.data)
-        sectors = nbytes >> SECTOR_SHIFT
         if (sector << SECTOR_SHIFT | nbytes) & mask or nbytes > most:
             break
-        if (sector == end or sector + sectors == start) and not queue.nomerges:
-            break
-        start, end, slot = sector, sector + sectors, NO_SLOT
+        slot = NO_SLOT
         if page.key is not None and profile is not None:
             grant = profile.hit(page.key)
             if grant is None:

@@ -49,7 +49,8 @@ class Plug:
 
     def merge_bio(self, queue: "RequestQueue", bio: Bio, segments: int) -> Merge:
         """Merge ``bio`` into a held request, if it takes it: ``blk_attempt_plug_merge()``."""
-        for at, rq in reversed(list(enumerate(self.requests))):
+        for at in range(len(self.requests) - 1, -1, -1):
+            rq = self.requests[at]
             if rq.queue is queue:
                 if isinstance(rq, PageRun):
                     self.requests[at : at + 1] = single = rq.requests()

@@ -31,7 +31,6 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from blkcrypto.base.status import BlkStatus
-from blkcrypto.base.units import SECTOR_SHIFT
 from blkcrypto.block.api import natively_supported
 from blkcrypto.block.bio import Bio, ReqFlags
 from blkcrypto.block.bvec import segments
@@ -76,22 +75,30 @@ def blk_crypto_submit_bio(kernel: Kernel, task: Task, bio: Bio) -> Steps[None]:
 
 def submit_all(kernel: Kernel, task: Task, bdev: BlockDevice, work: Sequence[Bio | Page]) -> Steps[None]:
     """Submit bios, and pages to ``bdev``, in order, as ``blk_crypto_submit_bio`` does one by one."""
-    at = 0
+    at, before = 0, None
     while at < len(work):
-        at += yield from _submit_pages(kernel, task, bdev, work, at)
+        if not _adjoin(before, work[at]):
+            at += yield from _submit_pages(kernel, task, bdev, work, at)
         if at < len(work):
-            yield from _submit_one(kernel, task, bdev, work[at])
+            before = work[at]
+            yield from blk_crypto_submit_bio(kernel, task, (yield from _bio(kernel, task, bdev, before)))
             at += 1
 
 
-def _submit_one(kernel: Kernel, task: Task, bdev: BlockDevice, one: Bio | Page) -> Steps[None]:
+def _bio(kernel: Kernel, task: Task, bdev: BlockDevice, one: Bio | Page) -> Steps[Bio]:
     if isinstance(one, Bio):
-        yield from blk_crypto_submit_bio(kernel, task, one)
-        return
+        return one
     bio = one.bio(bdev)
     if one.key is not None:
         yield from bio.set_ctx(task, kernel.ctx_pool, one.key, one.dun)
-    yield from blk_crypto_submit_bio(kernel, task, bio)
+    return bio
+
+
+def _adjoin(first: Bio | Page | None, second: Bio | Page) -> bool:
+    """Whether two pages lie side by side, so that they may be merged."""
+    if not isinstance(first, Page) or not isinstance(second, Page):
+        return False
+    return second.sector == first.end or second.end == first.sector
 
 
 def _submit_pages(
@@ -116,14 +123,20 @@ def _submit_pages(
 
 
 def _passing(kernel: Kernel, bdev: BlockDevice, work: Iterable[Bio | Page]) -> tuple[bool, list[Page]]:
-    """The pages in front that the checks above let pass, and whether they need no fallback: all or none."""
+    """The pages in front that the checks above let pass, and whether they need no fallback: all or none.
+
+    Not those that lie next to the one before or after: they may be merged.
+    """
     pages: list[Page] = []
-    native, key = True, None
+    native, key, start, end = True, None, -1, -1
     for each in work:
         if not isinstance(each, Page):
             break
-        nbytes = len(each.data)
-        if not nbytes or each.sector + (nbytes >> SECTOR_SHIFT) > bdev.sectors:
+        first, after = each.sector, each.end
+        if first == end or after == start:
+            pages.pop()
+            break
+        if not first < after <= bdev.sectors:
             break
         if each.key is not key or not pages:
             key = each.key
@@ -134,6 +147,7 @@ def _passing(kernel: Kernel, bdev: BlockDevice, work: Iterable[Bio | Page]) -> t
         if key is not None and kernel.era.fallback is FallbackPlace.INSIDE:
             break
         pages.append(each)
+        start, end = first, after
     return native, pages
 
 

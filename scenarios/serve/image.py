@@ -236,8 +236,7 @@ class ImageDriver:
 
     def _add_request(self, to: _Moves, rq: Request, number: int) -> None:
         ctx = rq.crypt_ctx
-        memory = [vec.data for bio in rq.bios for vec in bio.bvecs() if vec.data is not None]
-        move = (rq.sector << SECTOR_SHIFT, memory, number)
+        move = (rq.sector << SECTOR_SHIFT, _memory(rq), number)
         if ctx is None:
             to.plain.append(move)
         else:
@@ -283,6 +282,18 @@ class ImageDriver:
                 transfer(offset, part)
             except OSError as error:
                 outcome[number] = errno_to_blk_status(error.errno or errno.EIO)
+
+
+def _memory(rq: Request) -> list[U8]:
+    """What ``rq`` moves, in order."""
+    parts = []
+    for bio in rq.bios:
+        # Most bios are one vector, whole.
+        whole = len(bio.vecs) == 1 and bio.vecs[0].length == bio.it.size
+        for vec in bio.vecs if whole else bio.bvecs():
+            assert vec.data is not None
+            parts.append(vec.data)
+    return parts
 
 
 def _gather(memory: Sequence[U8], part: U8) -> None:
