@@ -22,7 +22,7 @@ from blkcrypto.block.request import Request
 from scenarios.serve.device import EncryptedDevice
 from scenarios.serve.devices import open_device
 from scenarios.serve.disk import Transfer
-from scenarios.serve.image import ImageDriver
+from scenarios.serve.driver import ImageDriver
 from tests.nbd_world import a_scenario
 
 UNIT = 4096

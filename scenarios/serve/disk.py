@@ -28,8 +28,9 @@ from blkcrypto.block.submit import submit_all
 from blkcrypto.block.waiting import RunLoop, Steps, Task
 from hwmodel.cryptoprofile import crypto_profile
 from scenarios.schema import Scenario
+from scenarios.serve.driver import ImageDriver
 from scenarios.serve.engine import CountedCiphers, Engine
-from scenarios.serve.image import ImageDriver, ImageFile
+from scenarios.serve.image import ImageFile
 from scenarios.streams import stream
 
 U8 = npt.NDArray[np.uint8]
