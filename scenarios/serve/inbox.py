@@ -19,6 +19,9 @@ from scenarios.serve.protocol import REQUEST, Command, ProtocolViolation, Reques
 U8 = npt.NDArray[np.uint8]
 
 _BUFFER_BYTES: Final = 1 << 20
+# Plain ints: every request is asked.
+_HEADER_BYTES: Final = REQUEST.size
+_WRITE, _DISC = int(Command.WRITE), int(Command.DISC)
 
 
 Incoming = tuple[Request, U8 | None]
@@ -78,22 +81,24 @@ class Inbox:
         buffer, at, filled = self._buffer, self._parsed, self._filled
         view = buffer.data
         nbytes = self._wanted = 0
-        while filled - at >= REQUEST.size and not self.ended and len(found) < most and nbytes < most_bytes:
+        while filled - at >= _HEADER_BYTES and len(found) < most and nbytes < most_bytes and not self.ended:
             request = parse_request(view, at)
-            body = at + REQUEST.size
+            _, command, _, _, length = request
+            body = at + _HEADER_BYTES
             payload = None
-            if request.command == Command.WRITE:
-                if request.length > self._max_payload:
-                    raise ProtocolViolation(f"a write of {request.length} bytes")
-                if filled - body < request.length:
-                    self._wanted = REQUEST.size + request.length
+            if command == _WRITE:
+                if length > self._max_payload:
+                    raise ProtocolViolation(f"a write of {length} bytes")
+                if filled - body < length:
+                    self._wanted = _HEADER_BYTES + length
                     break
-                payload = buffer[body : body + request.length]
-                body += request.length
-            self.ended = request.command == Command.DISC
-            if not self.ended:
+                payload = buffer[body : body + length]
+                body += length
+            if command == _DISC:
+                self.ended = True
+            else:
                 found.append((request, payload))
-                nbytes += request.length
+                nbytes += length
             at = body
         self._parsed = at
         self.more = len(found) >= most or nbytes >= most_bytes
