@@ -94,8 +94,13 @@ class PageRun:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the first."""
+        """Bytes of the first request."""
         return len(self.pages[0].data)
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all."""
+        return sum([len(page.data) for page in self.pages])
 
     def requests(self) -> list[Request]:
         """The requests that it stands for, which then hold its tags, contexts and keyslots."""

@@ -82,7 +82,7 @@ class ImageDriver:
                 each.queue.complete(each, self._control(each))
                 continue
             batch.append(each)
-            nbytes += each.nbytes
+            nbytes += each.total_bytes if isinstance(each, PageRun) else each.nbytes
             if nbytes >= BATCH_BYTES:
                 self._transfer(batch)
                 batch, nbytes = [], 0
