@@ -149,10 +149,13 @@ def _last_used(keys: Int64, earlier: Int64, most: int) -> Int64:
 def uses(keys: Int64) -> tuple[Int64, Int64]:
     """Positions of each two consecutive uses of a key: the earlier ones and the later ones; by key."""
     # numpy sorts 16-bit integers by radix, ten times as fast as wider ones.
-    order = np.argsort(keys.astype(np.uint16), kind="stable")
+    low = keys.astype(np.uint16)
+    order = np.argsort(low, kind="stable")
     if int(keys.max(initial=0)) > 0xFFFF:
         order = order[_order_of_high_bits(keys[order] >> 16)]
-    ordered = keys[order]
+        ordered: npt.NDArray[np.integer] = keys[order]
+    else:
+        ordered = low[order]
     same = ordered[1:] == ordered[:-1]
     return order[:-1][same], order[1:][same]
 

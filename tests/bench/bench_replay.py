@@ -1,11 +1,7 @@
-"""Timing-only replay against the textbook SimPy form of the same replay, and its memory."""
+"""Timing-only replay against the textbook SimPy form of the same replay."""
 
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -14,7 +10,6 @@ import pytest
 from hwmodel.columns import Columns
 from hwmodel.controller import Machine
 from hwmodel.device import Device
-from scenarios.load import load_scenario
 from scenarios.run import run
 from scenarios.schema import Keys, Layout, Run, Scenario, Workload
 from scenarios.traces.batch import BATCH_ROWS, NO_FILE, TraceBatch
@@ -141,54 +136,3 @@ def test_compiled_replay_of_ten_million_rows_against_the_usual_way() -> None:
     print(f"\nreplay, {COMPILED_IOS:,} I/Os compiled, best of 3, per CPU second:")
     print(f"  plain SimPy {plain:>9,.0f}   usual way {usual:>9,.0f}   whole run, compiled {whole:>9,.0f}")
     print(f"  compiled engine alone {engine:>9,.0f}   compiled run against usual {whole / usual:.1f}")
-
-
-def write_trace(path: Path, rows: int) -> None:
-    """A CSV trace of ``rows`` rows in the order time (ns), op, offset, size."""
-    rng = np.random.default_rng(4)
-    with path.open("w") as out:
-        out.write("time,op,offset,size\n")
-        now = 0
-        for _ in range(0, rows, 100_000):
-            gaps = rng.exponential(1e9 / 70e3, 100_000).astype(np.int64)
-            times = now + np.cumsum(gaps)
-            now = int(times[-1])
-            sectors = rng.integers(0, 1 << 24, 100_000) * 4096
-            lines = np.char.add(
-                times.astype(str), np.char.add(",R,", np.char.add(sectors.astype(str), ",4096\n"))
-            )
-            out.write("".join(lines.tolist()))
-
-
-@pytest.mark.bench
-def test_peak_memory_of_replaying_ten_million_rows(tmp_path: Path) -> None:
-    trace = tmp_path / "trace.csv"
-    write_trace(trace, 10_000_000)
-    mapping = "time=time:ns,op=op,offset=offset:bytes,size=size:bytes"
-    command = [sys.executable, "-m", "scenarios.cli", "replay", str(trace), "--format", "csv"]
-    command += ["--columns", mapping, "--json", str(tmp_path / "result.json"), "--quiet"]
-    began = time.perf_counter()
-    subprocess.run(command, check=True)
-    seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"\nreplay of 10,000,000 CSV rows: {seconds:.0f} s, peak {peak:.0f} MiB")
-
-
-@pytest.mark.bench
-def test_batched_against_immediate_encryption_of_4_kib_random_io_under_1000_keys() -> None:
-    sets = ("ios=40000", "payload=verify", "layout.files=1000", "read_share=0.5")
-    spent: dict[str, list[float]] = {"8M": [], "0": []}
-    media = set()
-    for _ in range(3):
-        for batch, times in spent.items():
-            chosen = load_scenario("keyslot-contention", sets=(*sets, f"run.batch_bytes={batch}"))
-            began = time.process_time()
-            media.add(run(chosen).medium_sha256)
-            times.append(time.process_time() - began)
-    assert len(media) == 1
-    immediate, batched = median(spent["0"]), median(spent["8M"])
-    print(
-        f"\nverified 4 KiB random I/O, 1000 keys: immediate {immediate:.2f} s, batched {batched:.2f} s, ",
-        end="",
-    )
-    print(f"ratio {immediate / batched:.2f}")
