@@ -13,12 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blkcrypto.base.status import BlkStatus
+from blkcrypto.block import fallback_cipher
 from blkcrypto.block.fallback import TakenPages
 from blkcrypto.block.keyslots import KeyslotTable
+from blkcrypto.block.mempool import Mempool, exhausted
 from blkcrypto.block.op import ReqOp
 from blkcrypto.block.pages import PageRun
 from blkcrypto.block.queue import QueueCounts
 from blkcrypto.block.request import Request
+from blkcrypto.crypto.buffers import WrongDataUnitSize
+from blkcrypto.crypto.gather import Gathered
 from scenarios.serve.device import EncryptedDevice
 from scenarios.serve.devices import open_device
 from scenarios.serve.disk import Transfer
@@ -108,6 +112,7 @@ def lead(
     *,
     in_runs: bool,
     bad: frozenset[int] = frozenset(),
+    short: str = "",
 ) -> Seen:
     scenario = a_scenario(*sets, keys="raw", engine=engine)
     with tempfile.TemporaryDirectory() as folder:
@@ -120,6 +125,15 @@ def lead(
         if not in_runs:
             queue.submit_pages = lambda *_: 0  # type: ignore[method-assign]  # one by one
             kernel.fallback.take_pages = lambda *_: TakenPages()  # type: ignore[method-assign]  # the same
+        pools = {
+            "bios' contexts": kernel.ctx_pool,
+            "requests' contexts": kernel.rq_ctx_pool,
+            "read contexts": kernel.fallback.reads.contexts,
+            "bounce pages": kernel.fallback.writes.pages,
+            "bounce bios": kernel.fallback.writes.bios,
+        }
+        if short:
+            run_short(pools[short])
         read: list[bytes] = []
         statuses: list[BlkStatus] = []
         for number, batch in enumerate(batches):
@@ -131,12 +145,17 @@ def lead(
         fallback = kernel.fallback
         profiles = (queue.profile, fallback.engine and fallback.engine.profile)
         idle = [each.table.idle_order for each in profiles if each and isinstance(each.table, KeyslotTable)]
-        pools = (kernel.ctx_pool, fallback.reads.contexts, fallback.writes.pages, fallback.writes.bios)
-        held = queue.tags.in_use + sum(pool.in_use for pool in pools) + len(queue.in_flight)
+        held = queue.tags.in_use + sum(pool.in_use for pool in pools.values()) + len(queue.in_flight)
         device.close()
         image = (Path(folder) / "image").read_bytes()
         programs, seen = device.keyslot_programs, watch.requests
         return Seen(seen, queue.counts, programs, idle, held, statuses, read, image, watch.in_runs)
+
+
+def run_short(pool: Mempool) -> None:
+    """Leave ``pool`` a few elements: enough for one bio after the other."""
+    pool.min_nr = pool.curr_nr = 6
+    pool._ordinary = exhausted
 
 
 def transfers_of(batch: Sequence[tuple[int, int, int, bool]], number: int) -> list[Transfer]:
@@ -203,3 +222,33 @@ def test_random_single_units_are_taken_in_runs(engine: str) -> None:
     seen = lead([writes, writes, reads], engine, (), in_runs=True)
     # From the second time on, all keys are in their slots.
     assert seen.in_runs >= 2 * len(writes)
+
+
+SINGLE = [[(op, unit, 1, False) for unit in range(0, UNITS, 2)] for op in (1, 1, 0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("engine", "short"),
+    [
+        ("inline", "bios' contexts"),
+        ("inline", "requests' contexts"),
+        ("fallback", "read contexts"),
+        ("fallback", "bounce pages"),
+        ("fallback", "bounce bios"),
+    ],
+)
+def test_when_memory_is_short_pages_wait_for_it_one_by_one(engine: str, short: str) -> None:
+    quick, slow = (lead(SINGLE, engine, (), in_runs=in_runs, short=short) for in_runs in (True, False))
+    assert quick.held == 0
+    assert (quick.statuses, quick.read, quick.image) == (slow.statuses, slow.read, slow.image)
+
+
+def test_what_a_cipher_refuses_together_is_tried_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_self: Gathered, *, encrypt: bool) -> None:
+        raise WrongDataUnitSize(f"told to, encrypt={encrypt}")
+
+    slow = lead(SINGLE, "fallback", (), in_runs=False)
+    monkeypatch.setattr(fallback_cipher, "Gathered", type("Refusing", (Gathered,), {"crypt": refuse}))
+    quick = lead(SINGLE, "fallback", (), in_runs=True)
+    assert quick.held == 0
+    assert (quick.statuses, quick.read, quick.image) == (slow.statuses, slow.read, slow.image)
