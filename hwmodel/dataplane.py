@@ -21,6 +21,7 @@ from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.op import ReqOp
 from blkcrypto.crypto.manykeys import GroupCipher, crypt_groups
 from blkcrypto.crypto.scratch import scratch
+from hwmodel.plane import Outage
 from hwmodel.powerloss import Content, VolatileWrites, summary
 from hwmodel.request import WRITE, Request
 from hwmodel.storedunits import StoredUnits
@@ -295,21 +296,16 @@ class VerifyingPlane:
         self._volatile = VolatileWrites()
         self._now = now
 
-    def power_cut(
-        self,
-        interrupted: Sequence[tuple[Request, BlkCryptoKey | None]],
-        rng: np.random.Generator,
-        tear_bytes: int,
-    ) -> Counter[str]:
-        """Power failed with the writes ``interrupted`` at the device; what became of unflushed data units."""
+    def power_cut(self, outage: Outage) -> Counter[str]:
+        """Power failed; what became of unflushed data units."""
         assert self._volatile is not None, "keep_unflushed() comes first"
         self.process()
         in_flight = [
             entry
-            for request, key in interrupted
+            for request, key in outage.interrupted
             for entry in self._half_written(self._batch([(request, key)]))
         ]
-        survivors = list(self._volatile.cut(in_flight, rng, tear_bytes))
+        survivors = list(self._volatile.cut(in_flight, outage.rng, outage.tear_bytes))
         before = self._units.survive(survivors)
         newest = {one.unit: content.version for one, content in zip(survivors, before, strict=True)}
         newest |= {unit: content.version for unit, _, content in in_flight}

@@ -45,7 +45,7 @@ from hwmodel.faultplan import (
     Slowdown,
 )
 from hwmodel.keyslots import Keyslots
-from hwmodel.plane import DataPlane
+from hwmodel.plane import DataPlane, Outage
 from hwmodel.request import READ, WRITE, Request
 
 Control = Generator[simpy.Event, object, None]
@@ -254,14 +254,9 @@ class Injector:
     def keep_unflushed(self, now: Callable[[], int]) -> None:
         """The plane behind knows already."""
 
-    def power_cut(
-        self,
-        interrupted: Sequence[tuple[Request, BlkCryptoKey | None]],
-        rng: np.random.Generator,
-        tear_bytes: int,
-    ) -> Counter[str]:
+    def power_cut(self, outage: Outage) -> Counter[str]:
         """Passed on to the plane behind."""
-        return Counter() if self._plane is None else self._plane.power_cut(interrupted, rng, tear_bytes)
+        return Counter() if self._plane is None else self._plane.power_cut(outage)
 
     # --- what happens ---------------------------------------------------------------------------------
 
@@ -319,7 +314,7 @@ class Injector:
             for bio in (request.members or [request])
             if bio.op == WRITE
         ]
-        self.counts += self.power_cut(writes, self._rng, fault.tear_bytes)
+        self.counts += self.power_cut(Outage(writes, self._rng, fault.tear_bytes))
         self._held.clear()
         self.counts["bios interrupted"] += machine.power_off()
         slots = machine.device_keyslots

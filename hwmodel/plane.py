@@ -2,12 +2,26 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.request import Request
+
+
+class Outage(NamedTuple):
+    """Power failed.
+
+    Attributes:
+        interrupted: writes at the device, each with its key.
+        rng: draws what is left to chance.
+        tear_bytes: the medium writes so much as a whole.
+    """
+
+    interrupted: Sequence[tuple[Request, BlkCryptoKey | None]]
+    rng: np.random.Generator
+    tear_bytes: int
 
 
 class DataPlane(Protocol):
@@ -22,13 +36,8 @@ class DataPlane(Protocol):
     def keep_unflushed(self, now: Callable[[], int]) -> None:
         """From here on know what a power cut would take."""
 
-    def power_cut(
-        self,
-        interrupted: Sequence[tuple[Request, BlkCryptoKey | None]],
-        rng: np.random.Generator,
-        tear_bytes: int,
-    ) -> Counter[str]:
-        """Power failed with the writes ``interrupted`` at the device; what became of unflushed data units."""
+    def power_cut(self, outage: Outage) -> Counter[str]:
+        """Power failed; what became of unflushed data units."""
 
 
 class PlaneInFront:
@@ -49,11 +58,6 @@ class PlaneInFront:
         """See ``DataPlane``."""
         self._behind.keep_unflushed(now)
 
-    def power_cut(
-        self,
-        interrupted: Sequence[tuple[Request, BlkCryptoKey | None]],
-        rng: np.random.Generator,
-        tear_bytes: int,
-    ) -> Counter[str]:
+    def power_cut(self, outage: Outage) -> Counter[str]:
         """See ``DataPlane``."""
-        return self._behind.power_cut(interrupted, rng, tear_bytes)
+        return self._behind.power_cut(outage)

@@ -3,11 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from blkcrypto.block.key import BlkCryptoKey
 from hwmodel.dataplane import VerifyingPlane
-from hwmodel.plane import PlaneInFront
+from hwmodel.plane import Outage, PlaneInFront
 from hwmodel.request import READ, WRITE, Request
 from scenarios.keying.inline_data import Region
 
@@ -43,15 +41,10 @@ class DesignPlane(PlaneInFront):
             key, request.dun = self._regions[request.dun - 1]
         return key
 
-    def power_cut(
-        self,
-        interrupted: Sequence[tuple[Request, BlkCryptoKey | None]],
-        rng: np.random.Generator,
-        tear_bytes: int,
-    ) -> Counter[str]:
+    def power_cut(self, outage: Outage) -> Counter[str]:
         """See ``DataPlane``."""
-        data = [(each, self._key(each, key)) for each, key in interrupted if _carries_data(each)]
-        return super().power_cut(data, rng, tear_bytes)
+        data = [(each, self._key(each, key)) for each, key in outage.interrupted if _carries_data(each)]
+        return super().power_cut(outage._replace(interrupted=data))
 
 
 def _carries_data(request: Request) -> bool:
