@@ -15,7 +15,6 @@ import numpy as np
 
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.base.status import BlkStatus
-from blkcrypto.block.api import natively_supported
 from blkcrypto.block.bio import Bio
 from blkcrypto.block.capabilities import ALL_SIZES, capabilities
 from blkcrypto.block.device import BlockDevice
@@ -172,14 +171,17 @@ class Fallback:
         return True
 
     def take_pages(self, task: Task, bdev: BlockDevice, pages: Sequence[Page]) -> TakenPages:
-        """``take_above`` for those of ``pages`` in front for which no step would wait or fail."""
+        """``take_above`` for those of ``pages`` in front for which no step would wait or fail.
+
+        They have contexts that the device of ``bdev`` does not support.
+        """
         engine = self.engine
         if engine is None:
             return TakenPages()
         run: list[Page] = []
         writes: list[KeyedPage] = []
         for page in pages:
-            if not self._admits(engine, bdev, page, run[-1].key if run else None):
+            if not self._admits(engine, page, run[-1].key if run else None):
                 break
             if page.op is ReqOp.WRITE:
                 keyed = in_slot(engine, page, writes)
@@ -194,19 +196,15 @@ class Fallback:
             return TakenPages()
         return TakenPages(plain, slots)
 
-    def _admits(
-        self, engine: FallbackEngine, bdev: BlockDevice, page: Page, admitted: BlkCryptoKey | None
-    ) -> bool:
+    def _admits(self, engine: FallbackEngine, page: Page, admitted: BlkCryptoKey | None) -> bool:
         """Whether ``page`` may be taken; its key need not be looked at when it is ``admitted``."""
         key = page.key
-        if key is None:
-            return False
+        assert key is not None
         config = key.crypto_cfg
-        if key is not admitted:
-            if natively_supported(bdev, config, self._kernel.era):
-                return False
-            if config.crypto_mode not in self._started or not self._supports(engine, config):
-                return False
+        if key is not admitted and not (
+            config.crypto_mode in self._started and self._supports(engine, config)
+        ):
+            return False
         return not len(page.data) % config.data_unit_size
 
     def _in_place_of(

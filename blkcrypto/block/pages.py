@@ -51,6 +51,10 @@ class Page(NamedTuple):
         """The sector after the last."""
         return self.sector + (len(self.data) >> SECTOR_SHIFT)
 
+    def adjoins(self, other: "Page") -> bool:
+        """Whether they lie side by side, so that they may be merged."""
+        return self.sector == other.end or self.end == other.sector
+
     def without_ctx(self, data: U8, ended: Callable[[BlkStatus], None]) -> "Page":
         """The same place and direction, with other memory and nothing to encrypt."""
         return Page(self.op, self.sector, data, None, 0, ended)
@@ -80,6 +84,7 @@ class PageRun:
         owner: str,
         pages: Sequence[Page],
         slots: Sequence[int],
+        with_ctx: int,
     ) -> None:
         self.queue = queue
         self.pages = pages
@@ -87,7 +92,7 @@ class PageRun:
         self.tags = queue.tags.take(len(pages))
         self._bdev = bdev
         self._owner = owner
-        self._with_ctx = _with_ctx(pages)
+        self._with_ctx = with_ctx
 
     def __len__(self) -> int:
         return len(self.pages)
@@ -130,10 +135,6 @@ class PageRun:
         queue.run()
 
 
-def _with_ctx(pages: Sequence[Page]) -> int:
-    return sum([page.key is not None for page in pages])
-
-
 @runtime_checkable
 class PageSink(Protocol):
     """A driver that takes pages in columns: ``queue_rqs()`` of ``struct blk_mq_ops``."""
@@ -143,13 +144,10 @@ class PageSink(Protocol):
 
 
 def next_to(page: Page, held: Request | PageRun) -> bool:
-    """Whether ``page`` begins where the last of ``held`` ends, or ends where it begins."""
+    """Whether ``page`` lies side by side with the last of ``held``."""
     if isinstance(held, PageRun):
-        last = held.pages[-1]
-        start, nbytes = last.sector, len(last.data)
-    else:
-        start, nbytes = held.sector, held.nbytes
-    return page.sector in (start + (nbytes >> SECTOR_SHIFT), start - (len(page.data) >> SECTOR_SHIFT))
+        return page.adjoins(held.pages[-1])
+    return page.sector == held.sector + (held.nbytes >> SECTOR_SHIFT) or page.end == held.sector
 
 
 def take(
@@ -185,8 +183,9 @@ def take(
             slot = grant.slot
         slots.append(slot)
     taken = pages[: len(slots)]
-    if slots and _contexts(queue, task, _with_ctx(taken)):
-        return PageRun(queue, bdev, task.name, taken, slots)
+    with_ctx = sum([page.key is not None for page in taken])
+    if slots and _contexts(queue, task, with_ctx):
+        return PageRun(queue, bdev, task.name, taken, slots, with_ctx)
     if profile is not None:
         profile.put_keyslots(slots)
     return None

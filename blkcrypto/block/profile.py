@@ -163,8 +163,7 @@ class CryptoProfile:
 
     def put_keyslot(self, slot: int) -> None:
         """Release a slot, from any context; nothing happens for a device without slots."""
-        if self.table is not None and slot != NO_SLOT and self.table.put(slot):
-            self.slot_idled.wake_all()
+        self.put_keyslots((slot,))
 
     def put_keyslots(self, slots: Sequence[int]) -> None:
         """``put_keyslot`` for one after the other."""

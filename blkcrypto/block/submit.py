@@ -95,10 +95,7 @@ def _bio(kernel: Kernel, task: Task, bdev: BlockDevice, one: Bio | Page) -> Step
 
 
 def _adjoin(first: Bio | Page | None, second: Bio | Page) -> bool:
-    """Whether two pages lie side by side, so that they may be merged."""
-    if not isinstance(first, Page) or not isinstance(second, Page):
-        return False
-    return second.sector == first.end or second.end == first.sector
+    return isinstance(first, Page) and isinstance(second, Page) and second.adjoins(first)
 
 
 def _submit_pages(
@@ -107,7 +104,7 @@ def _submit_pages(
     """Submit of ``work``, from ``first`` on, the pages in a row that nothing is in the way of; how many."""
     driver = bdev.disk.driver
     room = driver.page_room(task)
-    if not room or kernel.traced or task.bio_list is not None or bdev.is_partition:
+    if not room or task.bio_list is not None or bdev.is_partition:
         return 0
     native, pages = _passing(kernel, bdev, islice(work, first, first + room))
     if not pages:
@@ -128,15 +125,14 @@ def _passing(kernel: Kernel, bdev: BlockDevice, work: Iterable[Bio | Page]) -> t
     Not those that lie next to the one before or after: they may be merged.
     """
     pages: list[Page] = []
-    native, key, start, end = True, None, -1, -1
+    native, key = True, None
     for each in work:
         if not isinstance(each, Page):
             break
-        first, after = each.sector, each.end
-        if first == end or after == start:
+        if pages and each.adjoins(pages[-1]):
             pages.pop()
             break
-        if not first < after <= bdev.sectors:
+        if not each.sector < each.end <= bdev.sectors:
             break
         if each.key is not key or not pages:
             key = each.key
@@ -147,7 +143,6 @@ def _passing(kernel: Kernel, bdev: BlockDevice, work: Iterable[Bio | Page]) -> t
         if key is not None and kernel.era.fallback is FallbackPlace.INSIDE:
             break
         pages.append(each)
-        start, end = first, after
     return native, pages
 
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from blkcrypto.base.errors import BadInput
-from scenarios.commands.options import scenario_argument, set_option, vary_option
+from scenarios.commands.options import (
+    check_option,
+    compiled_option,
+    scenario_argument,
+    set_option,
+    vary_option,
+)
 from scenarios.commands.status import CHECK_FAILED, DONE, INVARIANT_BROKEN, POINTS_FAILED
 
 if TYPE_CHECKING:
@@ -42,10 +48,8 @@ if TYPE_CHECKING:
     help="Pool over KEY too; repeats, traces and volumes always are.",
 )
 @set_option
-@click.option("--check", is_flag=True, help="Check every invariant as the runs go on; it takes longer.")
-@click.option(
-    "--compiled", is_flag=True, help="Lead plain machines by compiled code: the same results, sooner."
-)
+@check_option
+@compiled_option
 @click.option("--html", "html_file", metavar="FILE|-", help="Write a page with figures.")
 @click.option("--quiet", "-q", is_flag=True, help="No table and no progress.")
 def sweep_command(

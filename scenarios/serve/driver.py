@@ -45,6 +45,14 @@ class _Moves:
     keyed: list[_Move] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
 
+    def add(self, move: _Move, run: Run | None) -> None:
+        """Move this too; ``run`` says how it is encrypted."""
+        if run is None:
+            self.plain.append(move)
+        else:
+            self.keyed.append(move)
+            self.runs.append(run)
+
 
 class ImageDriver:
     """Requests to the image file: a ``RequestSink`` and a ``PageSink``.
@@ -123,22 +131,14 @@ class ImageDriver:
     def _add_pages(self, moves: dict[ReqOp, _Moves], run: PageRun, number: int) -> None:
         cipher_of = self._engine.cipher_of
         for (op, sector, data, key, dun, _), slot in zip(run.pages, run.slots, strict=True):
-            to, move = moves[op], (sector << SECTOR_SHIFT, (data,), number)
-            if key is None:
-                to.plain.append(move)
-            else:
-                to.keyed.append(move)
-                to.runs.append((cipher_of(slot, key), dun, len(data)))
+            encrypted = None if key is None else (cipher_of(slot, key), dun, len(data))
+            moves[op].add((sector << SECTOR_SHIFT, (data,), number), encrypted)
             number += 1
 
     def _add_request(self, to: _Moves, rq: Request, number: int) -> None:
         ctx = rq.crypt_ctx
-        move = (rq.sector << SECTOR_SHIFT, _memory(rq), number)
-        if ctx is None:
-            to.plain.append(move)
-        else:
-            to.keyed.append(move)
-            to.runs.append((self._engine.cipher_of(rq.keyslot, ctx.key), ctx.dun, rq.nbytes))
+        encrypted = None if ctx is None else (self._engine.cipher_of(rq.keyslot, ctx.key), ctx.dun, rq.nbytes)
+        to.add((rq.sector << SECTOR_SHIFT, _memory(rq), number), encrypted)
 
     def _write(self, moves: _Moves, outcome: list[BlkStatus]) -> None:
         parts = [memory[0] if len(memory) == 1 else np.concatenate(memory) for _, memory, _ in moves.plain]
