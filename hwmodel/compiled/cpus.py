@@ -1,6 +1,6 @@
 """CPUs, as ``hwmodel.host`` has them."""
 
-from hwmodel.compiled.events import LEAVE_CPU, call_at, new_order
+from hwmodel.compiled.events import LEAVE_CPU, OF_CPUS, anybody, append, call_at, new_order, pop
 from hwmodel.compiled.rows import compiled, cpu_at, request_at
 from hwmodel.compiled.state import NOBODY, State
 
@@ -16,12 +16,7 @@ def run_on_cpu(s: State, request: int, cost_ns: int, then: int) -> None:
         s.keeps = NOBODY
     elif cpu.busy:
         r.cost_ns = cost_ns
-        r.next = NOBODY
-        if cpu.first == NOBODY:
-            cpu.first = request
-        else:
-            request_at(s.requests, cpu.last).next = request
-        cpu.last = request
+        append(s, OF_CPUS + r.cpu, request)
         return
     cpu.busy = 1
     call_at(s, s.now + cost_ns, new_order(s), request, LEAVE_CPU)
@@ -33,13 +28,11 @@ def leave_cpu(s: State, number: int) -> None:
     if s.keeps != number:
         return
     s.keeps = NOBODY
-    cpu = cpu_at(s.cpus, number)
-    following = cpu.first
-    if following == NOBODY:
-        cpu.busy = 0
+    if not anybody(s, OF_CPUS + number):
+        cpu_at(s.cpus, number).busy = 0
         return
+    following = pop(s, OF_CPUS + number)
     f = request_at(s.requests, following)
-    cpu.first = f.next
     f.queued += s.now - f.mark
     f.mark = s.now
     call_at(s, s.now + f.cost_ns, new_order(s), following, LEAVE_CPU)

@@ -5,9 +5,9 @@ from typing import Final
 from hwmodel.compiled.rows import compiled, event_at, queue_at, request_at
 from hwmodel.compiled.state import NOBODY, State
 
-# Queues by number.
+# Queues by number; those of the CPUs are the last.
 FOR_TAGS, READERS, WRITERS, SLEEPERS, SENT = 0, 1, 2, 3, 4
-QUEUES: Final = 5
+OF_CPUS: Final = 5
 
 # How a request goes on.
 COMPLETE, BEGIN, READ_PATH, WRITE_MEDIA, PROGRAMMED, LEAVE_CPU, SUBMITTED = 0, 1, 2, 3, 4, 5, 6

@@ -96,11 +96,9 @@ class Queue:
 
 
 class Cpu:
-    """A CPU and who waits for it."""
+    """A CPU."""
 
     busy: int
-    first: int
-    last: int
 
 
 class Op:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwmodel.columns import Columns
-from hwmodel.compiled.events import QUEUES
+from hwmodel.compiled.events import OF_CPUS
 from hwmodel.compiled.loop import (
     DONE,
     RECORDS_FULL,
@@ -32,7 +32,6 @@ from hwmodel.compiled.state import (
     Ints,
     Op,
     Queue,
-    Rows,
     Slot,
     State,
     Stock,
@@ -98,8 +97,10 @@ class _Way:
         self._lay("bios", rows_of(Bio, 1))
         # Column by column, as they are read; a row's values would share one set of a cache without the gap.
         self._lay("records", np.empty((RECORD_WIDTH, _RECORDS + 8), dtype=np.int64))
-        self._lay("queues", _waiting(rows_of(Queue, QUEUES)))
-        self._lay("cpus", _waiting(rows_of(Cpu, machine.cpus.count)))
+        queues = rows_of(Queue, OF_CPUS + machine.cpus.count)
+        queues["first"][:] = queues["last"][:] = NOBODY
+        self._lay("queues", queues)
+        self._lay("cpus", rows_of(Cpu, machine.cpus.count))
         self._lay("cuts", np.zeros(1, dtype=np.int64))
         self._lay_requests(max(_REQUESTS, 2 * len(machine.pool.every)))
         self._arrays["idle_requests"][: len(machine.pool.every)] = range(len(machine.pool.every))
@@ -348,12 +349,3 @@ class _Way:
             idle.append(slot)
             slot = after[slot]
         slots.table.restore(keys, idle)
-
-
-_Waiting = Rows[Queue] | Rows[Cpu]
-
-
-def _waiting(rows: _Waiting) -> _Waiting:
-    """``rows`` with nobody in any queue."""
-    rows["first"][:] = rows["last"][:] = NOBODY
-    return rows
