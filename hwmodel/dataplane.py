@@ -29,10 +29,11 @@ from hwmodel.unitbatch import DUN_MASK, Batch, Bios, Ints, Part, Waiting
 
 BATCH_BYTES: Final = 64 << 20
 # What is made, encrypted and stored at a time stays in the cache, with its tweaks.
-_PART_BYTES: Final = 1 << 20
+_PART_BYTES: Final = 2 << 20
 _MISMATCHES_KEPT: Final = 8
 
 Data = npt.NDArray[np.uint8]
+Tweaks = npt.NDArray[np.uint64] | None
 
 
 class UnitCipher(GroupCipher, Protocol):
@@ -180,10 +181,9 @@ class VerifyingPlane:
         return range(first, first + nbytes // self._unit_bytes)
 
     def _discard(self, units: range) -> None:
-        self.medium.discard(units.start, len(units))
+        self._units.discard(units.start, len(units))
         if self._volatile is not None:
             for unit in units:
-                self._units.mended(unit)
                 self._volatile.discarded(unit)
 
     def _damage_before(self, request: Request, key: BlkCryptoKey | None) -> None:
@@ -191,8 +191,8 @@ class VerifyingPlane:
         self.process()
         if request.op == ReqOp.READ:
             batch = self._batch([(request, key)])
-            places, fresh = self._make_room(batch)
-            for part in batch.parts(fresh, self._most_units):
+            places, laid_out, _ = self._make_room(batch)
+            for part in batch.parts(laid_out, self._most_units):
                 self._store(batch, part, places[part.at])
             self._corrupt()
 
@@ -207,6 +207,12 @@ class VerifyingPlane:
         if cipher is not None:
             cipher.wipe()
 
+    def close(self) -> None:
+        """Wipe every cipher and give up the medium."""
+        while self._ciphers:
+            self._ciphers.popitem()[1].wipe()
+        self.medium.clear()
+
     def process(self) -> None:
         """Process everything that waits, then damage what is due."""
         if self._waiting:
@@ -217,12 +223,15 @@ class VerifyingPlane:
         self._corrupt()
 
     def _work_off(self, batch: Batch, done_ns: Ints) -> None:
-        places, fresh = self._make_room(batch)
+        places, laid_out, written = self._make_room(batch)
         wrong: list[int] = []
-        for part in batch.parts(fresh, self._most_units):
-            self._store(batch, part, places[part.at])  # and read while it is in the cache
-            wrong += part.at[self._read(batch, part, places[part.at])].tolist()
-        for writes, phase in batch.phases(but=fresh):
+        for part in batch.parts(laid_out, self._most_units):
+            _, tweaks = self._store(batch, part, places[part.at])
+            # Read while it is in the cache, and the tweaks are made.
+            wrong += part.at[self._read(batch, part, places[part.at], tweaks)].tolist()
+        for part in batch.parts(written, self._most_units):
+            self._write(batch, part, places[part.at], done_ns)
+        for writes, phase in batch.phases(but=np.concatenate((laid_out, written))):
             for part in batch.parts(phase, self._most_units):
                 if writes:
                     self._write(batch, part, places[part.at], done_ns)
@@ -232,50 +241,55 @@ class VerifyingPlane:
         first = sorted(wrong)[: _MISMATCHES_KEPT - len(self.verified.where)]
         self.verified.where.extend((batch.units[first] * self._unit_bytes).tolist())
 
-    def _make_room(self, batch: Batch) -> tuple[Ints, Ints]:
-        """Make room for what the batch is the first to touch.
+    def _make_room(self, batch: Batch) -> tuple[Ints, Ints, Ints]:
+        """Make room for what the batch is the first to touch, in the order in which it is filled.
 
         Returns:
-            Places of the batch's units, and those accesses that are the first to their unit and read it: what
-            is there then is its version 0, which the caller stores.
+            Places of the batch's units; those accesses that are the first to their unit and read it, of which
+            the caller stores version 0; and those that are the first to it and write it.
         """
         places = self.medium.places(batch.units)
         missing = np.flatnonzero(places < 0)
         if not len(missing):
-            return places, missing
-        places[missing] = self._units.make_room(batch.units[missing])
-        reads = batch.first_reads(missing)
+            return places, missing, missing
+        reads, writes = batch.first_accesses(missing)
+        first = np.concatenate((reads, writes))
+        places[first] = self._units.make_room(batch.units[first])
+        if len(first) < len(missing):
+            places[missing] = self.medium.places(batch.units[missing])
         self._units.lay_out(places[reads])
         self.verified.laid_out_bytes += len(reads) * self._unit_bytes
         if self._volatile is not None:
-            self._units.blank = set(batch.units[missing].tolist()).difference(batch.units[reads].tolist())
-        return places, reads
+            self._units.blank = set(batch.units[writes].tolist())
+        return places, reads, writes
 
     def _write(self, batch: Batch, part: Part, places: Ints, done_ns: Ints) -> None:
         units = batch.units[part.at]
         before = self._units.contents(units) if self._volatile is not None else []
         versions = self._units.write_again(places)
-        data = self._store(batch, part, places)
+        data, _ = self._store(batch, part, places)
         if self._volatile is not None:
             self._remember(units, before, data, versions, done_ns[batch.bio[part.at]])
 
-    def _store(self, batch: Batch, part: Part, places: Ints) -> Data:
+    def _store(self, batch: Batch, part: Part, places: Ints) -> tuple[Data, Tweaks]:
         """Make the units' plaintext in their present version, encrypt it and store it.
 
         Returns:
-            The ciphertext, until the next part.
+            The ciphertext and the tweaks, until the next part.
         """
-        data = scratch("byte plane", len(places), self._unit_bytes)
+        room = self.medium.room(places)
+        data = scratch("byte plane", len(places), self._unit_bytes) if room is None else room
         self._units.plaintext(batch.units[part.at], places, data)
-        self._crypt(batch, part, data, encrypt=True)
-        self.medium.store(places, data)
-        return data
+        tweaks = self._crypt(batch, part, data, encrypt=True)
+        if room is None:
+            self.medium.store(places, data)
+        return data, tweaks
 
-    def _read(self, batch: Batch, part: Part, places: Ints) -> npt.NDArray[np.bool_]:
+    def _read(self, batch: Batch, part: Part, places: Ints, tweaks: Tweaks = None) -> npt.NDArray[np.bool_]:
         """Compare with what was written last; which units differ."""
         units = batch.units[part.at]
         data = self.medium.load(places, scratch("byte plane", len(places), self._unit_bytes))
-        self._crypt(batch, part, data, encrypt=False)
+        self._crypt(batch, part, data, encrypt=False, tweaks=tweaks)
         expected = scratch("byte plane, expected", *data.shape)
         self._units.expected(units, places, expected)
         self.verified.bytes += data.nbytes
@@ -320,10 +334,10 @@ class VerifyingPlane:
         rows = zip(batch.units.tolist(), before, data, versions.tolist(), strict=True)
         return [(unit, old, Content(image, version)) for unit, old, image, version in rows]
 
-    def _crypt(self, batch: Batch, part: Part, data: Data, *, encrypt: bool) -> None:
-        """``data`` in place."""
+    def _crypt(self, batch: Batch, part: Part, data: Data, *, encrypt: bool, tweaks: Tweaks = None) -> Tweaks:
+        """``data`` in place; ``tweaks`` from the last time, if that was for ``part`` too."""
         groups = [(None if key is None else self._cipher(key), count) for key, count in part.by_key]
-        crypt_groups(groups, batch.ivs[part.at], data, encrypt=encrypt)
+        return crypt_groups(groups, batch.ivs[part.at], data, encrypt=encrypt, tweaks=tweaks)
 
     def _cipher(self, key: BlkCryptoKey) -> UnitCipher:
         cipher = self._ciphers.get(key)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 _FIRST_SLAB_BYTES: Final = 64 << 20
 _MOST_SLAB_BYTES: Final = 1 << 30
-_DIGEST_BYTES: Final = 1 << 18  # at a time
+_UNITS_AT_A_TIME: Final = 1 << 14
 
 Bytes2D = npt.NDArray[np.uint8]
 Units = npt.NDArray[np.int64]
@@ -51,10 +51,10 @@ class Medium:
         return np.fromiter(found, dtype=np.int64, count=len(units))
 
     def allocate(self, units: Units) -> Places:
-        """Like ``places``, making room for units that hold nothing yet; equal units share a place."""
-        new = [unit for unit in dict.fromkeys(units.tolist()) if unit not in self._index]
-        self._index.update(zip(new, self._new_places(len(new)), strict=True))
-        return self.places(units)
+        """Make room for different units, of which none holds anything yet; where each is kept from now on."""
+        places = self._new_places(len(units))
+        self._index.update(zip(units.tolist(), places, strict=True))
+        return np.array(places, dtype=np.int64)
 
     def _new_places(self, count: int) -> list[int]:
         """First the room that was given up, the latest before all other."""
@@ -83,6 +83,15 @@ class Medium:
             its = slice(None) if len(chosen) == len(places) else chosen
             yield self._slabs[number], places[its] - self._starts[number], its
 
+    def room(self, places: Places) -> Bytes2D | None:
+        """The memory of ``places`` itself, to be filled; None unless they lie side by side, in this order."""
+        first, count = int(places[0]), len(places)
+        if int(places[-1]) - first != count - 1 or (np.diff(places) != 1).any():
+            return None
+        number = int(np.searchsorted(self._starts, first, side="right")) - 1
+        slab, row = self._slabs[number], first - int(self._starts[number])
+        return slab[row : row + count] if row + count <= len(slab) else None
+
     def store(self, places: Places, data: Bytes2D) -> None:
         """Write ``uint8[n, unit_bytes]``."""
         for slab, rows, its in self._by_slab(places):
@@ -108,40 +117,57 @@ class Medium:
         unit: npt.NDArray[np.uint8] = self._slabs[number][place - int(self._starts[number])]
         return unit
 
-    def discard(self, first_unit: int, count: int) -> None:
-        """Forget whole units; those that hold nothing stay so."""
-        for unit in range(first_unit, first_unit + count):
-            place = self._index.pop(unit, -1)
-            if place >= 0:
-                self._freed.append(place)
+    def discard(self, first_unit: int, count: int) -> tuple[list[int], list[int]]:
+        """Forget whole units; those that held something, and where it was."""
+        those = range(first_unit, first_unit + count)
+        if count <= len(self._index):
+            units = [unit for unit in those if unit in self._index]
+        else:
+            units = sorted(unit for unit in self._index if unit in those)
+        places = [self._index.pop(unit) for unit in units]
+        self._freed += places
+        return units, places
+
+    def clear(self) -> None:
+        """Give the memory back: what led a machine refers to itself, and waits long for the collector."""
+        self._index.clear()
+        self._freed.clear()
+        self._slabs.clear()
+        self._starts = self._starts[:0]
+        self._room = self._used = 0
 
     def flip(self, byte: int, mask: int) -> None:
         """XOR ``mask`` into the byte at device address ``byte``; its unit must hold data."""
         unit = self._one(self._index[byte // self.unit_bytes])
         unit[byte % self.unit_bytes] ^= np.uint8(mask)
 
-    def _in_address_order(self) -> Iterator[tuple[Units, Bytes2D]]:
-        """Units that hold data and what they hold, some at a time."""
+    def _in_address_order(self) -> Iterator[tuple[int, memoryview]]:
+        """Units that hold data, and what each holds."""
         units = np.fromiter(self._index.keys(), dtype=np.int64, count=len(self))
         places = np.fromiter(self._index.values(), dtype=np.int64, count=len(self))
         order = np.argsort(units)
         units, places = units[order], places[order]
-        step = max(1, _DIGEST_BYTES // self.unit_bytes)
-        for at in range(0, len(units), step):
-            yield units[at : at + step], self.load(places[at : at + step])
+        slabs = [slab.reshape(-1).data for slab in self._slabs]
+        size = self.unit_bytes
+        for begin in range(0, len(units), _UNITS_AT_A_TIME):
+            part = places[begin : begin + _UNITS_AT_A_TIME]
+            numbers = np.searchsorted(self._starts, part, side="right") - 1
+            at = (part - self._starts[numbers]) * size
+            rows = zip(units[begin : begin + len(part)].tolist(), numbers.tolist(), at.tolist(), strict=True)
+            for unit, number, byte in rows:
+                yield unit, slabs[number][byte : byte + size]
 
     def sha256(self) -> str:
         """Digest over (unit number as 8 bytes little-endian, content) of every unit that holds data."""
         digest = hashlib.sha256()
-        for units, data in self._in_address_order():
-            numbers = units.astype("<i8")[:, np.newaxis].view(np.uint8)
-            digest.update(np.concatenate((numbers, data), axis=1).data)
+        for unit, content in self._in_address_order():
+            digest.update(unit.to_bytes(8, "little"))
+            digest.update(content)
         return digest.hexdigest()
 
     def export(self, path: Path) -> None:
         """Write a raw image; the file is sparse where the medium holds nothing."""
         with path.open("wb") as image:
-            for units, data in self._in_address_order():
-                for unit, content in zip(units.tolist(), data, strict=True):
-                    image.seek(unit * self.unit_bytes)
-                    image.write(content.data)
+            for unit, content in self._in_address_order():
+                image.seek(unit * self.unit_bytes)
+                image.write(content)

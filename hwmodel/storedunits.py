@@ -36,12 +36,16 @@ class StoredUnits:
         self._seed = seed
         self._versions: Versions = np.zeros(1 << 12, dtype=np.uint32)
         self._first_version = 0
+        self._discarded: dict[int, int] = {}  # unit -> the version that it had
         self._torn: dict[int, tuple[int, ...]] = {}  # unit -> version of each sector
 
     def make_room(self, units: Units) -> Places:
-        """Places of ``units``, of which none has one yet; equal units share theirs."""
+        """Places of ``units``, all different, of which none has one yet."""
         places = self.medium.allocate(units)
         self._grow(int(places.max()))
+        self._versions[places] = 0
+        if self._discarded:
+            self._versions[places] = [self._discarded.pop(unit, 0) for unit in units.tolist()]
         return places
 
     def lay_out(self, places: Places) -> None:
@@ -83,6 +87,14 @@ class StoredUnits:
         """The unit was written or discarded as a whole."""
         self._torn.pop(unit, None)
 
+    def discard(self, first_unit: int, count: int) -> None:
+        """Whole units hold nothing from now on, but none of their versions comes back."""
+        units, places = self.medium.discard(first_unit, count)
+        self._discarded.update(zip(units, self._versions[places].tolist(), strict=True))
+        if self._torn:
+            for unit in units:
+                self.mended(unit)
+
     # --- power cuts -----------------------------------------------------------------------------------
 
     def contents(self, units: Units) -> list[Content]:
@@ -110,9 +122,10 @@ class StoredUnits:
         for survivor in survivors:
             self._torn.pop(survivor.unit, None)
             if survivor.image is None:
-                self.medium.discard(survivor.unit, 1)
+                self.discard(survivor.unit, 1)
                 continue
-            places = self.make_room(np.array([survivor.unit]))
+            unit = np.array([survivor.unit])
+            places = self.make_room(unit) if survivor.unit not in self.medium else self.medium.places(unit)
             self._versions[places] = survivor.versions[0]
             self.medium.store(places, survivor.image[None])
             if survivor.is_torn:

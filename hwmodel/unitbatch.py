@@ -135,15 +135,18 @@ class Batch:
             )
         return counts
 
-    def first_reads(self, of: Ints) -> Ints:
-        """Those of the accesses ``of``, in order, that are the first to their unit and read it; by key."""
+    def first_accesses(self, of: Ints) -> tuple[Ints, Ints]:
+        """Those of the accesses ``of``, in order, that are the first to their unit: reads, and writes.
+
+        Both are sorted as ``phases`` sorts what comes first, and are thus the order in which they are made.
+        """
         if self._bios == 1:
             first = of
         else:
-            first = of[np.unique(self.units[of], return_index=True)[1]]
-        reads = first[~self.write[first]]
-        by_key: Ints = reads[np.argsort(self._key[reads], kind="stable")]
-        return by_key
+            first = np.sort(of[np.unique(self.units[of], return_index=True)[1]])
+            first = first[np.argsort(self._key[first], kind="stable")]
+        write = self.write[first]
+        return first[~write], first[write]
 
     def parts(self, of: Ints, most: int) -> Iterator[Part]:
         """``of``, sorted by key, in parts of at most ``most`` units."""

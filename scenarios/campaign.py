@@ -7,6 +7,7 @@ is read once more.
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, get_args
@@ -139,14 +140,15 @@ def run_seed(seed: int, *, check: bool = False) -> Outcome:
     scenario = _scenario(rng, seed, int(batch.time_ns[-1]))
     rows: list[npt.NDArray[np.int64]] = []
     model = build(scenario, watch=lambda records: rows.append(records[:, _ROW].copy()), check=check)
-    model.machine.clock.process(_alarm(model))
-    model.machine.run(model.rows(_with_read_back(batch)), queue_depth=scenario.run.queue_depth)
-    assert model.plane is not None
-    model.plane.process()
-    if model.looking is not None:
-        model.looking.look()
-    completed = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
-    return Outcome(seed, _counts(model, scenario), _violations(model, completed))
+    with closing(model):
+        model.machine.clock.process(_alarm(model))
+        model.machine.run(model.rows(_with_read_back(batch)), queue_depth=scenario.run.queue_depth)
+        assert model.plane is not None
+        model.plane.process()
+        if model.looking is not None:
+            model.looking.look()
+        completed = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+        return Outcome(seed, _counts(model, scenario), _violations(model, completed))
 
 
 def _alarm(model: Model) -> Generator[simpy.Event, object, None]:

@@ -55,6 +55,11 @@ class Model:
     rows_read: int = 0
     bios_made: int = 0
 
+    def close(self) -> None:
+        """Wipe the keys' ciphers and give up the medium; what was measured stays."""
+        if self.plane is not None:
+            self.plane.close()
+
     def rows(
         self, batches: Iterable[TraceBatch], progress: Callable[[int], None] | None = None
     ) -> Iterator[Row]:

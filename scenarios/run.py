@@ -28,7 +28,7 @@ from scenarios.model import Model
 from scenarios.results.records import RecordSink
 from scenarios.results.result import CpuResult, KeyslotResult, RunResult
 from scenarios.schema import Scenario
-from scenarios.source import open_source
+from scenarios.source import GivenSource, open_source
 from scenarios.traces.batch import TraceBatch
 
 Progress = Callable[[int], None]
@@ -61,17 +61,12 @@ def run(
         BadInput: the trace is damaged or unreadable, or the workload is empty; or numba is not installed.
         InvariantBroken: with ``check``, one does not hold.
     """
-    skipped: Counter[str] = Counter()
-    if source is None:
-        with closing(open_source(scenario)) as opened:
-            model = build(scenario, named_files=opened.named_files, observer=observer, check=check)
+    with closing(open_source(scenario) if source is None else GivenSource(source)) as opened:
+        model = build(scenario, named_files=opened.named_files, observer=observer, check=check)
+        with closing(model):
             _execute(model, opened.batches(model.layout), progress, sinks, compiled)
-            skipped.update(opened.counts)
-    else:
-        model = build(scenario, observer=observer, check=check)
-        _execute(model, source, progress, sinks, compiled)
-    skipped.update(model.layout.counts)
-    result = _result(model, {rule: count for rule, count in skipped.items() if count}, figures=figures)
+            skipped = Counter(opened.counts) + Counter(model.layout.counts)
+            result = _result(model, dict(skipped), figures=figures)
     if check:
         _require_all(result, model.measure.first_broken)
     return result

@@ -83,6 +83,23 @@ class _GeneratedSource:
         pass
 
 
+class GivenSource:
+    """Batches that the caller has."""
+
+    named_files = False
+
+    def __init__(self, batches: Iterable[TraceBatch]) -> None:
+        self._batches = batches
+        self.counts: dict[str, int] = {}
+
+    def batches(self, layout: Layout) -> Iterator[TraceBatch]:
+        """As given."""
+        return iter(self._batches)
+
+    def close(self) -> None:
+        """They are the caller's."""
+
+
 def open_source(scenario: Scenario) -> Source:
     """The source a scenario names.
 

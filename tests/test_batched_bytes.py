@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.op import ReqOp
+from blkcrypto.crypto.blockcipher import KeyWiped
 from blkcrypto.crypto.cipher import new_cipher
 from hwmodel import dataplane, medium
 from hwmodel.dataplane import Corruption, UnitCipher, VerifyingPlane
@@ -83,19 +84,26 @@ def test_any_batch_gives_what_immediate_processing_gives(
     assert found(done(ios, flips, batch_bytes)) == found(done(ios, flips, 0))
 
 
-@given(ios=st.lists(an_io((READ, WRITE)), min_size=1, max_size=40))
+@given(ios=st.lists(an_io(), min_size=1, max_size=40))
 def test_the_medium_and_the_mismatches_are_those_of_a_dictionary_of_units(ios: list[Io]) -> None:
     # unit -> (version, key of the write); version 0 is laid out by the first read.
     held: dict[int, tuple[int, int]] = {}
+    written: dict[int, int] = {}  # how often since it was last laid out, discards or not
     mismatches = 0
     for io in ios:
         for unit in range(io.unit, io.unit + io.count):
             if io.op == WRITE:
-                held[unit] = held.get(unit, (0, 0))[0] + 1, io.key
+                written[unit] = written.get(unit, 0) + 1
+                held[unit] = written[unit], io.key
+            elif io.op == DISCARD:
+                held.pop(unit, None)
+            elif unit in held:
+                mismatches += held[unit][1] != io.key
             else:
-                mismatches += held.setdefault(unit, (0, io.key))[1] != io.key
+                held[unit], written[unit] = (0, io.key), 0
     plane = done(ios)
     assert plane.verified.mismatches == mismatches
+    assert len(plane.medium) == len(held)
     for unit, (version, number) in held.items():
         plain = plaintext(SEED, np.array([unit]), np.array([version], dtype=np.uint32), UNIT).tobytes()
         key = KEYS[number]
@@ -125,8 +133,50 @@ def test_what_is_stored_is_loaded_from_slabs_of_any_number(writes: list[tuple[in
         patch.setattr(medium, "_MOST_SLAB_BYTES", 8 * UNIT)
         under_test, expected = Medium(UNIT), {}
         for unit, value in writes:
-            under_test.store(under_test.allocate(np.array([unit])), np.full((1, UNIT), value, dtype=np.uint8))
+            one = np.array([unit])
+            places = under_test.places(one) if unit in under_test else under_test.allocate(one)
+            under_test.store(places, np.full((1, UNIT), value, dtype=np.uint8))
             expected[unit] = value
         units = np.array(sorted(expected))
         loaded = under_test.load(under_test.places(units))
     assert (loaded == np.array([expected[unit] for unit in units.tolist()])[:, np.newaxis]).all()
+
+
+@given(runs=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9)), min_size=1, max_size=4))
+def test_what_fills_the_room_of_places_is_loaded_from_them(runs: list[tuple[int, int]]) -> None:
+    places = np.concatenate([np.arange(first, first + count) for first, count in runs])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(medium, "_FIRST_SLAB_BYTES", 8 * UNIT)
+        patch.setattr(medium, "_MOST_SLAB_BYTES", 16 * UNIT)
+        under_test = Medium(UNIT)
+        under_test.allocate(np.arange(50))
+    room = under_test.room(places)
+    side_by_side = bool((np.diff(places) == 1).all())
+    slabs = {0 if place < 8 else 1 + (place - 8) // 16 for place in places.tolist()}
+    assert (room is not None) == (side_by_side and len(slabs) == 1)
+    if room is not None:
+        room[:] = np.arange(len(places), dtype=np.uint8)[:, np.newaxis]
+        assert (under_test.load(places) == room).all()
+
+
+def test_a_discard_of_more_than_was_ever_written_forgets_what_was() -> None:
+    plane = done([Io(WRITE, 3, 4, 0), Io(DISCARD, 5, 1 << 40, 0)])
+    assert [unit for unit in range(UNITS) if unit in plane.medium] == [3, 4]
+
+
+def test_a_closed_plane_holds_no_data_and_no_key_that_works() -> None:
+    made = [xts(key) for key in KEYS if key is not None]
+    plane = VerifyingPlane(UNIT, seed=SEED, cipher_of=lambda key: made[KEYS.index(key)])
+    request = Request()
+    request.op, request.sector, request.nbytes = WRITE, 3, 2 * UNIT
+    for key in KEYS[:2]:
+        plane.complete(request, key)
+    plane.process()
+    plane.close()
+    assert not len(plane.medium)
+    assert 3 not in plane.medium
+    ivs, data = np.zeros((1, 16), dtype=np.uint8), np.zeros((1, UNIT), dtype=np.uint8)
+    for cipher in made[:2]:
+        with pytest.raises(KeyWiped):
+            cipher.encrypt(ivs, data)
+    made[2].encrypt(ivs, data)  # which the plane never used

@@ -48,6 +48,34 @@ def test_each_group_of_units_is_xts_under_its_own_key(
     assert [unit.tobytes() for unit in data] == expected
 
 
+@pytest.mark.parametrize("counts", [[5, 4], [8], [3, 3, 3, 3]])
+def test_the_tweaks_of_what_was_encrypted_decrypt_it(counts: list[int]) -> None:
+    rng = np.random.default_rng(2)
+    units = sum(counts)
+    ivs, plain = random_bytes(rng, units, 16), random_bytes(rng, units, 512)
+    groups: list[Group] = [(xts(number), count) for number, count in enumerate(counts)]
+    data = plain.copy()
+    tweaks = crypt_groups(groups, ivs, data, encrypt=True)
+    assert tweaks is not None
+    # Had the tweaks been made again, these IVs would give others.
+    crypt_groups(groups, np.zeros_like(ivs), data, encrypt=False, tweaks=tweaks)
+    assert (data == plain).all()
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        [(xts(0), 7)],  # too few to be joined
+        [(xts(0), 9), (None, 1)],
+        [(xts(0), 9), (None, 1), (xts(1), 9)],
+    ],
+)
+def test_no_tweaks_are_given_where_none_serve_all_rows(groups: list[Group]) -> None:
+    units = sum(count for _, count in groups)
+    ivs, data = np.zeros((units, 16), np.uint8), np.zeros((units, 512), np.uint8)
+    assert crypt_groups(groups, ivs, data, encrypt=True) is None
+
+
 @pytest.mark.parametrize("size", [4096, 17])
 def test_other_ciphers_and_plaintext_between_xts_keys_are_left_to_themselves(size: int) -> None:
     rng = np.random.default_rng(1)

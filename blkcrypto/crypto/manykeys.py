@@ -12,7 +12,7 @@ import numpy as np
 
 from blkcrypto.crypto.batch import BatchCipher
 from blkcrypto.crypto.blockcipher import BLOCK_BYTES
-from blkcrypto.crypto.buffers import U8Array, WrongBuffer
+from blkcrypto.crypto.buffers import U8Array, U64Array, WrongBuffer
 from blkcrypto.crypto.xts import XtsKernel, tweaks_of_blocks
 
 # With fewer data units numpy's fixed costs weigh more than a context for each.
@@ -32,7 +32,9 @@ class GroupCipher(Protocol):
 Group = tuple[GroupCipher | None, int]
 
 
-def crypt_groups(groups: Sequence[Group], ivs: U8Array, data: U8Array, *, encrypt: bool) -> None:
+def crypt_groups(
+    groups: Sequence[Group], ivs: U8Array, data: U8Array, *, encrypt: bool, tweaks: U64Array | None = None
+) -> U64Array | None:
     """Encrypt or decrypt ``data`` in place, each group of rows with a cipher of its own.
 
     Args:
@@ -40,6 +42,11 @@ def crypt_groups(groups: Sequence[Group], ivs: U8Array, data: U8Array, *, encryp
         ivs: ``uint8[n, iv_bytes]``, C-contiguous.
         data: ``uint8[n, data_unit_size]``, C-contiguous and word-aligned; working memory is twice as much,
             so the caller splits what would not stay in the cache.
+        tweaks: what the last call gave, if that was for the same groups and IVs.
+
+    Returns:
+        Tweaks for a next call, valid until this thread runs XTS for anything else; None where there are none
+        that serve all rows.
 
     Raises:
         WrongBuffer: the groups have more or fewer rows than ``data``.
@@ -47,13 +54,16 @@ def crypt_groups(groups: Sequence[Group], ivs: U8Array, data: U8Array, *, encryp
     if sum(count for _, count in groups) != len(data):
         raise WrongBuffer(f"groups of {[count for _, count in groups]} rows for {len(data)} data units")
     at = 0
+    used = None
     for is_xts, part in groupby(groups, lambda group: _is_xts(group[0])):
         members = list(part)
         stop = at + sum(count for _, count in members)
-        joined = is_xts and stop - at >= _FEWEST_UNITS and data.shape[1] % BLOCK_BYTES == 0
-        crypt = _crypt_joined if joined else _crypt_each
-        crypt(members, ivs[at:stop], data[at:stop], encrypt=encrypt)
+        if is_xts and stop - at >= _FEWEST_UNITS and data.shape[1] % BLOCK_BYTES == 0:
+            used = _crypt_joined(members, ivs[at:stop], data[at:stop], encrypt=encrypt, tweaks=tweaks)
+        else:
+            _crypt_each(members, ivs[at:stop], data[at:stop], encrypt=encrypt)
         at = stop
+    return used if used is not None and len(used) == len(data) else None
 
 
 def _is_xts(cipher: GroupCipher | None) -> bool:
@@ -70,15 +80,11 @@ def _crypt_each(groups: Iterable[Group], ivs: U8Array, data: U8Array, *, encrypt
         at += count
 
 
-def _crypt_joined(groups: Sequence[Group], ivs: U8Array, data: U8Array, *, encrypt: bool) -> None:
+def _crypt_joined(
+    groups: Sequence[Group], ivs: U8Array, data: U8Array, *, encrypt: bool, tweaks: U64Array | None
+) -> U64Array:
     kernels = [(cast(XtsKernel, cast(BatchCipher, cipher).kernel), count) for cipher, count in groups]
-    first_tweaks = ivs.reshape(-1).copy()
-    at = 0
-    for kernel, count in kernels:
-        part = first_tweaks[at : at + count * BLOCK_BYTES]
-        kernel.tweak.crypt(part, part, encrypt=True)
-        at += part.size
-    mask = tweaks_of_blocks(first_tweaks.view(np.uint64).reshape(-1, 2), data.shape[1])
+    mask = _tweaks(kernels, ivs, data.shape[1]) if tweaks is None else tweaks
     words, blocks = data.view(np.uint64), data.reshape(-1)
     np.bitwise_xor(words, mask, out=words)
     at = 0
@@ -87,3 +93,15 @@ def _crypt_joined(groups: Sequence[Group], ivs: U8Array, data: U8Array, *, encry
         kernel.data.crypt(part, part, encrypt=encrypt)
         at += part.size
     np.bitwise_xor(words, mask, out=words)
+    return mask
+
+
+def _tweaks(kernels: Iterable[tuple[XtsKernel, int]], ivs: U8Array, data_unit_size: int) -> U64Array:
+    """Of all blocks: ``uint64[n, data_unit_size / 8]``."""
+    first = ivs.reshape(-1).copy()
+    at = 0
+    for kernel, count in kernels:
+        part = first[at : at + count * BLOCK_BYTES]
+        kernel.tweak.crypt(part, part, encrypt=True)
+        at += part.size
+    return tweaks_of_blocks(first.view(np.uint64).reshape(-1, 2), data_unit_size)
