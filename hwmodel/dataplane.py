@@ -9,7 +9,7 @@ before it reads them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -25,7 +25,7 @@ from hwmodel.plane import Outage
 from hwmodel.powerloss import Content, VolatileWrites, summary
 from hwmodel.request import WRITE, Request
 from hwmodel.storedunits import StoredUnits
-from hwmodel.unitbatch import DUN_MASK, Batch, Bios, Ints, Part, Waiting
+from hwmodel.unitbatch import DUN_MASK, Batch, Bios, Ints, Part, pack_bio
 
 BATCH_BYTES: Final = 64 << 20
 # What is made, encrypted and stored at a time stays in the cache, with its tweaks.
@@ -93,7 +93,8 @@ class VerifyingPlane:
         self._cipher_of = cipher_of
         self._ciphers: dict[BlkCryptoKey, UnitCipher] = {}
         self._most_units = max(1, _PART_BYTES // unit_bytes)
-        self._waiting: list[Waiting] = []
+        self._waiting = bytearray()  # packed bios
+        self._keys: dict[BlkCryptoKey | None, int] = {}  # of those, and their numbers
         self._waiting_bytes = 0
         self._done_ns: list[int] = []  # of those that wait; only where a power cut may come
         self._corruptions = sorted(corruptions, key=lambda each: each.after_bios)
@@ -124,8 +125,11 @@ class VerifyingPlane:
             return
         op = request.op
         if op <= WRITE:  # or READ
+            number = self._keys.get(key)
+            if number is None:
+                number = self._keys[key] = len(self._keys)
             nbytes = request.nbytes
-            self._waiting.append((request.sector, nbytes, request.dun & DUN_MASK, op, key))
+            self._waiting += pack_bio(request.sector, nbytes, request.dun & DUN_MASK, op, number)
             self._waiting_bytes += nbytes
             if self._volatile is not None:
                 self._wrote_volatile(request)
@@ -190,15 +194,15 @@ class VerifyingPlane:
         """Bring the medium up to date and damage what is due, also what ``request`` is the first to read."""
         self.process()
         if request.op == ReqOp.READ:
-            batch = self._batch([(request, key)])
+            batch = self._batch_of(request, key)
             places, laid_out, _ = self._make_room(batch)
             for part in batch.parts(laid_out, self._most_units):
                 self._store(batch, part, places[part.at])
             self._corrupt()
 
-    def _batch(self, bios: Sequence[tuple[Request, BlkCryptoKey | None]]) -> Batch:
-        waiting = [(bio.sector, bio.nbytes, bio.dun & DUN_MASK, bio.op, key) for bio, key in bios]
-        return Batch(Bios.of(waiting), self._unit_bytes)
+    def _batch_of(self, bio: Request, key: BlkCryptoKey | None) -> Batch:
+        packed = pack_bio(bio.sector, bio.nbytes, bio.dun & DUN_MASK, bio.op, 0)
+        return Batch(Bios.unpacked(packed, [key]), self._unit_bytes)
 
     def forget(self, key: BlkCryptoKey) -> None:
         """``key`` was evicted: finish what waits for it and wipe its cipher."""
@@ -216,9 +220,9 @@ class VerifyingPlane:
     def process(self) -> None:
         """Process everything that waits, then damage what is due."""
         if self._waiting:
-            batch = Batch(Bios.of(self._waiting), self._unit_bytes)
+            batch = Batch(Bios.unpacked(self._waiting, list(self._keys)), self._unit_bytes)
             done_ns, self._done_ns = self._done_ns, []
-            self._waiting, self._waiting_bytes = [], 0
+            self._waiting, self._waiting_bytes, self._keys = bytearray(), 0, {}
             self._work_off(batch, np.array(done_ns, dtype=np.int64))
         self._corrupt()
 
@@ -317,7 +321,7 @@ class VerifyingPlane:
         in_flight = [
             entry
             for request, key in outage.interrupted
-            for entry in self._half_written(self._batch([(request, key)]))
+            for entry in self._half_written(self._batch_of(request, key))
         ]
         survivors = list(self._volatile.cut(in_flight, outage.rng, outage.tear_bytes))
         before = self._units.survive(survivors)

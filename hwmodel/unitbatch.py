@@ -7,6 +7,7 @@ after that, and so on.  Within a phase order does not matter, and units are sort
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from struct import Struct
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,8 +23,9 @@ DUN_MASK: Final = (1 << 64) - 1
 
 Ints = npt.NDArray[np.int64]
 
-# A bio's sector, bytes, DUN & DUN_MASK, operation (READ or WRITE), and key, None for plaintext.
-Waiting = tuple[int, int, int, int, BlkCryptoKey | None]
+#: Packs a bio that waits: sector, bytes, DUN & DUN_MASK, operation (READ or WRITE), and its key's number.
+pack_bio: Final = Struct("=qqQqq").pack
+_PACKED: Final = 5
 
 
 class Bios(NamedTuple):
@@ -45,18 +47,11 @@ class Bios(NamedTuple):
     keys: Sequence[BlkCryptoKey | None]
 
     @classmethod
-    def of(cls, waiting: Sequence[Waiting]) -> "Bios":
-        """Columns of rows."""
-        sectors, nbytes, duns, ops, keys = zip(*waiting, strict=True)
-        numbers: dict[BlkCryptoKey | None, int] = {}
-        return cls(
-            sector=np.array(sectors, dtype=np.int64),
-            nbytes=np.array(nbytes, dtype=np.int64),
-            dun=np.array(duns, dtype=np.uint64),
-            op=np.array(ops, dtype=np.uint8),
-            key=np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64),
-            keys=list(numbers),
-        )
+    def unpacked(cls, packed: bytes | bytearray, keys: Sequence[BlkCryptoKey | None]) -> "Bios":
+        """Columns of what ``pack_bio`` packed, one after another."""
+        rows = np.frombuffer(packed, dtype=np.int64).reshape(-1, _PACKED)
+        sector, nbytes, dun, op, key = rows.T
+        return cls(sector, nbytes, dun.view(np.uint64), op.astype(np.uint8), key, keys)
 
     def part(self, begin: int, end: int) -> "Bios":
         """Those from ``begin`` to before ``end``."""
