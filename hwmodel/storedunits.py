@@ -43,8 +43,7 @@ class StoredUnits:
         """Places of ``units``, all different, of which none has one yet."""
         places = self.medium.allocate(units)
         self._grow(int(places.max()))
-        self._versions[places] = 0
-        if self._discarded:
+        if self._discarded:  # else no place was given up either, and new ones begin with 0
             self._versions[places] = [self._discarded.pop(unit, 0) for unit in units.tolist()]
         return places
 

@@ -142,6 +142,13 @@ def test_what_is_stored_is_loaded_from_slabs_of_any_number(writes: list[tuple[in
     assert (loaded == np.array([expected[unit] for unit in units.tolist()])[:, np.newaxis]).all()
 
 
+def test_room_that_a_discard_gave_up_is_used_before_any_other() -> None:
+    under_test = Medium(UNIT)
+    first = under_test.allocate(np.arange(5))
+    under_test.discard(1, 3)
+    assert set(under_test.allocate(np.arange(10, 13)).tolist()) == set(first[1:4].tolist())
+
+
 @given(runs=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9)), min_size=1, max_size=4))
 def test_what_fills_the_room_of_places_is_loaded_from_them(runs: list[tuple[int, int]]) -> None:
     places = np.concatenate([np.arange(first, first + count) for first, count in runs])

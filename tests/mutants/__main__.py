@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.mutants.compiled import COMPILED
+from tests.mutants.data import DATA
 from tests.mutants.files import FILES
 from tests.mutants.io import IO
 from tests.mutants.keyslots import KEYSLOTS
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 COPIED = ("blkcrypto", "hwmodel", "scenarios", "tests", "pyproject.toml")
 FAILED, PASSED = 1, 0
 SLIPS = ("NameError", "SyntaxError", "IndentationError", "ImportError")
-ALL = (*KEYSLOTS, *IO, *REST, *FILES, *COMPILED)
+ALL = (*KEYSLOTS, *IO, *REST, *FILES, *COMPILED, *DATA)
 
 
 def run_tests(tree: Path, tests: str) -> tuple[int, str]:

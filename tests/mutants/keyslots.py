@@ -90,15 +90,15 @@ KEYSLOTS = (
     Mutant(
         "7.1/8",
         _PROFILE,
-        "self.table.put(slot):\n            self.slot_idled.wake_all()",
-        "self.table.put(slot):\n            pass",
+        "        if idled:\n            self.slot_idled.wake_all()",
+        "        if idled:\n            pass",
         f"{_TESTS} test_08",
     ),
     Mutant(
         "7.1/8",
         _PROFILE,
-        "self.table.put(slot):\n            self.slot_idled.wake_all()",
-        "self.table.put(slot) and self.slot_idled.sleepers:\n            self.slot_idled.sleepers.popleft().wake()",
+        "        if idled:\n            self.slot_idled.wake_all()",
+        "        if idled and self.slot_idled.sleepers:\n            self.slot_idled.sleepers.popleft().wake()",
         f"{_TESTS} test_08",
     ),
     Mutant(
