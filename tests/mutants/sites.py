@@ -21,6 +21,7 @@ _SILENT: Final = (ast.Raise, ast.JoinedStr, ast.Assert)
 _REMOVED: Final = (ast.AugAssign, ast.Raise, ast.Continue, ast.Break, ast.Delete)
 _NO_BEHAVIOUR: Final = ("annotation", "returns", "decorator_list", "bases", "type_params")
 _SILENT_FUNCTIONS: Final = {"__repr__", "__str__"}
+_SYMMETRIC: Final = {"min", "max", "np.array_equal"}  # any order of arguments is the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ def _mutants(node: ast.AST) -> Iterator[ast.AST]:
     elif isinstance(node, ast.Constant):
         yield from _constants(node)
     elif isinstance(node, ast.Call):
-        if len(node.args) > 1 and not any(isinstance(arg, ast.Starred) for arg in node.args[:2]):
+        starred = any(isinstance(arg, ast.Starred) for arg in node.args[:2])
+        if len(node.args) > 1 and not starred and ast.unparse(node.func) not in _SYMMETRIC:
             yield _with(node, args=[node.args[1], node.args[0], *node.args[2:]])
     elif isinstance(node, ast.If | ast.While):
         yield _with(node, test=ast.UnaryOp(op=ast.Not(), operand=node.test))
