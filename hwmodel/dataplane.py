@@ -284,7 +284,7 @@ class VerifyingPlane:
         room = self.medium.room(places)
         data = scratch("byte plane", len(places), self._unit_bytes) if room is None else room
         self._units.plaintext(batch.units[part.at], places, data)
-        tweaks = self._crypt(batch, part, data, encrypt=True)
+        tweaks = self._crypt(batch, part, data, data, encrypt=True)
         if room is None:
             self.medium.store(places, data)
         return data, tweaks
@@ -292,8 +292,10 @@ class VerifyingPlane:
     def _read(self, batch: Batch, part: Part, places: Ints, tweaks: Tweaks = None) -> npt.NDArray[np.bool_]:
         """Compare with what was written last; which units differ."""
         units = batch.units[part.at]
-        data = self.medium.load(places, scratch("byte plane", len(places), self._unit_bytes))
-        self._crypt(batch, part, data, encrypt=False, tweaks=tweaks)
+        data = scratch("byte plane", len(places), self._unit_bytes)
+        room = self.medium.room(places)
+        stored = self.medium.load(places, data) if room is None else room
+        self._crypt(batch, part, stored, data, encrypt=False, tweaks=tweaks)
         expected = scratch("byte plane, expected", *data.shape)
         self._units.expected(units, places, expected)
         self.verified.bytes += data.nbytes
@@ -334,14 +336,17 @@ class VerifyingPlane:
         before = self._units.contents(batch.units)
         data, versions = self._units.half_written(batch.units, before)
         for part in batch.parts(np.arange(len(batch)), len(batch)):
-            self._crypt(batch, part, data, encrypt=True)
+            self._crypt(batch, part, data, data, encrypt=True)
         rows = zip(batch.units.tolist(), before, data, versions.tolist(), strict=True)
         return [(unit, old, Content(image, version)) for unit, old, image, version in rows]
 
-    def _crypt(self, batch: Batch, part: Part, data: Data, *, encrypt: bool, tweaks: Tweaks = None) -> Tweaks:
-        """``data`` in place; ``tweaks`` from the last time, if that was for ``part`` too."""
+    def _crypt(
+        self, batch: Batch, part: Part, src: Data, out: Data, *, encrypt: bool, tweaks: Tweaks = None
+    ) -> Tweaks:
+        """From ``src`` to ``out``, which may be the same; ``tweaks`` of the last time, if it was for ``part``."""
         groups = [(None if key is None else self._cipher(key), count) for key, count in part.by_key]
-        return crypt_groups(groups, batch.ivs[part.at], data, encrypt=encrypt, tweaks=tweaks)
+        where = None if out is src else out
+        return crypt_groups(groups, batch.ivs[part.at], src, where, encrypt=encrypt, tweaks=tweaks)
 
     def _cipher(self, key: BlkCryptoKey) -> UnitCipher:
         cipher = self._ciphers.get(key)

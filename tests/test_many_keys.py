@@ -92,6 +92,18 @@ def test_other_ciphers_and_plaintext_between_xts_keys_are_left_to_themselves(siz
         at += count
 
 
+@pytest.mark.parametrize("encrypt", [True, False])
+def test_what_goes_to_another_array_leaves_its_source_as_it_was(encrypt: bool) -> None:
+    rng = np.random.default_rng(3)
+    groups: list[Group] = [(xts(0), 6), (xts(1), 5), (None, 2), (xts(2), 1)]
+    ivs, source = random_bytes(rng, 14, 16), random_bytes(rng, 14, 512)
+    in_place, before, out = source.copy(), source.copy(), random_bytes(rng, 14, 512)
+    crypt_groups(groups, ivs, in_place, encrypt=encrypt)
+    crypt_groups(groups, ivs, source, out, encrypt=encrypt)
+    assert (out == in_place).all()
+    assert (source == before).all()
+
+
 def test_a_wiped_key_encrypts_nothing_in_a_batch_either() -> None:
     gone = xts(0)
     gone.wipe()

@@ -33,15 +33,22 @@ Group = tuple[GroupCipher | None, int]
 
 
 def crypt_groups(
-    groups: Sequence[Group], ivs: U8Array, data: U8Array, *, encrypt: bool, tweaks: U64Array | None = None
+    groups: Sequence[Group],
+    ivs: U8Array,
+    src: U8Array,
+    out: U8Array | None = None,
+    *,
+    encrypt: bool,
+    tweaks: U64Array | None = None,
 ) -> U64Array | None:
-    """Encrypt or decrypt ``data`` in place, each group of rows with a cipher of its own.
+    """Encrypt or decrypt data units, each group of rows with a cipher of its own.
 
     Args:
         groups: ciphers and for how many rows each, in the order of the rows; None leaves them as they are.
         ivs: ``uint8[n, iv_bytes]``, C-contiguous.
-        data: ``uint8[n, data_unit_size]``, C-contiguous and word-aligned; working memory is twice as much,
+        src: ``uint8[n, data_unit_size]``, C-contiguous and word-aligned; working memory is twice as much,
             so the caller splits what would not stay in the cache.
+        out: where to, an array like ``src`` and disjoint from it; None for ``src`` itself.
         tweaks: what the last call gave, if that was for the same groups and IVs.
 
     Returns:
@@ -49,47 +56,58 @@ def crypt_groups(
         that serve all rows.
 
     Raises:
-        WrongBuffer: the groups have more or fewer rows than ``data``.
+        WrongBuffer: the groups have more or fewer rows than ``src``.
     """
-    if sum(count for _, count in groups) != len(data):
-        raise WrongBuffer(f"groups of {[count for _, count in groups]} rows for {len(data)} data units")
+    if sum(count for _, count in groups) != len(src):
+        raise WrongBuffer(f"groups of {[count for _, count in groups]} rows for {len(src)} data units")
+    if out is None:
+        out = src
     at = 0
     used = None
-    for is_xts, part in groupby(groups, lambda group: _is_xts(group[0])):
-        members = list(part)
-        stop = at + sum(count for _, count in members)
-        if is_xts and stop - at >= _FEWEST_UNITS and data.shape[1] % BLOCK_BYTES == 0:
-            used = _crypt_joined(members, ivs[at:stop], data[at:stop], encrypt=encrypt, tweaks=tweaks)
+    for is_xts, members in groupby(groups, lambda group: _is_xts(group[0])):
+        alike = list(members)
+        stop = at + sum(count for _, count in alike)
+        part = slice(at, stop)
+        if is_xts and stop - at >= _FEWEST_UNITS and src.shape[1] % BLOCK_BYTES == 0:
+            used = _crypt_joined(alike, ivs[part], src[part], out[part], encrypt=encrypt, tweaks=tweaks)
         else:
-            _crypt_each(members, ivs[at:stop], data[at:stop], encrypt=encrypt)
+            _crypt_each(alike, ivs[part], src[part], out[part], encrypt=encrypt)
         at = stop
-    return used if used is not None and len(used) == len(data) else None
+    return used if used is not None and len(used) == len(src) else None
 
 
 def _is_xts(cipher: GroupCipher | None) -> bool:
     return isinstance(cipher, BatchCipher) and isinstance(cipher.kernel, XtsKernel)
 
 
-def _crypt_each(groups: Iterable[Group], ivs: U8Array, data: U8Array, *, encrypt: bool) -> None:
+def _crypt_each(groups: Iterable[Group], ivs: U8Array, src: U8Array, out: U8Array, *, encrypt: bool) -> None:
     at = 0
     for cipher, count in groups:
         part = slice(at, at + count)
         if cipher is not None:
             work = cipher.encrypt if encrypt else cipher.decrypt
-            work(ivs[part], data[part], data[part])
+            work(ivs[part], src[part], out[part])
+        else:
+            out[part] = src[part]
         at += count
 
 
 def _crypt_joined(
-    groups: Sequence[Group], ivs: U8Array, data: U8Array, *, encrypt: bool, tweaks: U64Array | None
+    groups: Sequence[Group],
+    ivs: U8Array,
+    src: U8Array,
+    out: U8Array,
+    *,
+    encrypt: bool,
+    tweaks: U64Array | None,
 ) -> U64Array:
     kernels = [(cast(XtsKernel, cast(BatchCipher, cipher).kernel), count) for cipher, count in groups]
-    mask = _tweaks(kernels, ivs, data.shape[1]) if tweaks is None else tweaks
-    words, blocks = data.view(np.uint64), data.reshape(-1)
-    np.bitwise_xor(words, mask, out=words)
+    mask = _tweaks(kernels, ivs, src.shape[1]) if tweaks is None else tweaks
+    words, blocks = out.view(np.uint64), out.reshape(-1)
+    np.bitwise_xor(src.view(np.uint64), mask, out=words)
     at = 0
     for kernel, count in kernels:
-        part = blocks[at : at + count * data.shape[1]]
+        part = blocks[at : at + count * out.shape[1]]
         kernel.data.crypt(part, part, encrypt=encrypt)
         at += part.size
     np.bitwise_xor(words, mask, out=words)
