@@ -343,7 +343,7 @@ class VerifyingPlane:
     def _crypt(
         self, batch: Batch, part: Part, src: Data, out: Data, *, encrypt: bool, tweaks: Tweaks = None
     ) -> Tweaks:
-        """From ``src`` to ``out``, which may be the same; ``tweaks`` of the last time, if it was for ``part``."""
+        """From ``src`` to ``out``, which may be the same; ``tweaks`` of the last call, if for ``part``."""
         groups = [(None if key is None else self._cipher(key), count) for key, count in part.by_key]
         where = None if out is src else out
         return crypt_groups(groups, batch.ivs[part.at], src, where, encrypt=encrypt, tweaks=tweaks)

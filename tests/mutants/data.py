@@ -18,8 +18,8 @@ DATA = (
     Mutant("6.6", _MEDIUM, " or (np.diff(places) != 1).any():", ":", _TESTS),
     Mutant("6.6", _MEDIUM, " if row + count <= len(slab) else None", "", _TESTS),
     Mutant("6.6", _MEDIUM, "        self._freed += places\n", "", f"{_TESTS} gave_up"),
-    Mutant("6.6", _MANY_KEYS, " if used is not None and len(used) == len(data) else None", "", _KEYS),
+    Mutant("6.6", _MANY_KEYS, " if used is not None and len(used) == len(src) else None", "", _KEYS),
     Mutant(
-        "6.6", _MANY_KEYS, "ivs, data.shape[1]) if tweaks is None else tweaks", "ivs, data.shape[1])", _KEYS
+        "6.6", _MANY_KEYS, "ivs, src.shape[1]) if tweaks is None else tweaks", "ivs, src.shape[1])", _KEYS
     ),
 )
