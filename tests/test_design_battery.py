@@ -119,3 +119,34 @@ def test_sharing_shows_where_copies_share() -> None:
     sharing = {name for name in ROWS if attackers_view(name).shared_units}
 
     assert sharing == {name for name in ROWS if name.startswith(("extents-", "key-setup-"))}
+
+
+def shown_name_bytes(name: str) -> list[int]:
+    """Lengths of the stored names of ``first`` and ``second``."""
+    if name.startswith("fscrypt-"):
+        return [32, 32]  # the policy pads to 32
+    if name.startswith("extents-"):
+        return [1, 32, 32]  # the encrypted directory is called d
+    if name in ("ubifs-like", "ubifs-like (chk_data_crc)", "cephfs-like"):
+        return [16, 16]  # padded to 4, at least a block of the cipher
+    return [] if name.startswith("inline-data-") else [5, 6]
+
+
+@every_row
+def test_metadata_in_clear_shows_names_sizes_and_units_of_all_files_or_else_nothing(row: Row) -> None:
+    subject = row.make(rng(1))
+    subject.add_key()
+    subject.write("first", 0, bytes(10))
+    subject.write("second", 0, bytes(5000))
+    subject.sync()
+
+    seen = subject.image()
+
+    if "delete without the key" in row.limits.without:
+        assert (seen.in_use, seen.sizes, seen.names) == (None, (), ())
+        return
+    assert seen.in_use is not None
+    # Three units of 4096 bytes; or two extents of four blocks.
+    assert len(seen.in_use) == (8 if row.name == "aead-tree-extent" else 3)
+    assert sorted(seen.sizes) == [10, 5000]
+    assert sorted(map(len, seen.names)) == shown_name_bytes(row.name)

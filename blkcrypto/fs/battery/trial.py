@@ -143,11 +143,11 @@ def _move(trial: _Trial) -> str:
     before = trial.subject.image()
     units = trial.subject.move()
     seen = two_images(before, trial.subject.image())
+    trial.subject.add_key()  # also when it fails, for the steps after it
     if not units:
         raise BatteryFailure("nothing moved, and the design's limits do not say why")
     if not seen.moved:
         raise BatteryFailure("units moved, but no ciphertext stands elsewhere now")
-    trial.subject.add_key()
     trial.compare()
     return f"{units} units"
 
