@@ -76,6 +76,20 @@ def test_f2fs_files_end_just_under_two_to_the_42(data_unit_bits: int, expected: 
     assert iv.dun_bytes(IvScheme.PER_FILE_KEY, f2fs_like(UUID), data_unit_bits) == expected
 
 
+def test_the_largest_file_of_f2fs_is_the_one_it_is_known_for_less_room_for_inline_xattrs() -> None:
+    # 4329690886144 bytes where an inode has 923 block addresses; 50 of them hold xattrs here.
+    assert f2fs_like(UUID).s_maxbytes == 4329690886144 - 50 * 4096
+
+
+@pytest.mark.parametrize(("uuid", "block_size"), [(UUID[:15], 4096), (UUID, 256), (UUID, 511), (UUID, 1536)])
+def test_a_filesystem_has_a_uuid_of_16_bytes_and_blocks_of_a_power_of_two(
+    uuid: bytes, block_size: int
+) -> None:
+    assert ext4_like(UUID, block_size=512).block_bits == 9
+    with pytest.raises(ValueError, match=r"16 bytes|power of two"):
+        ext4_like(uuid, block_size=block_size)
+
+
 @pytest.mark.parametrize(
     ("scheme", "expected"),
     [(IvScheme.DIRECT_KEY, 24), (IvScheme.IV_INO_LBLK_64, 8), (IvScheme.IV_INO_LBLK_32, 4)],

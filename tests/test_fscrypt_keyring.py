@@ -44,6 +44,7 @@ from blkcrypto.fs.fscrypt.process_keys import (
     NoSuchKey,
     PayloadInvalid,
     ProcessKeyring,
+    logon_payload,
 )
 from blkcrypto.fs.fscrypt.quota import KeyQuota, KeyQuotaExceeded
 from tests.fscrypt_world import EXT4, NONCE, RAW, UUID, policy_for
@@ -267,6 +268,26 @@ def test_the_bytes_of_claims_are_limited_whatever_the_keys_size() -> None:
         world.add(ALICE, bytes([1]) * 16)
 
 
+def test_limits_are_linux_s_defaults_and_root_has_its_own() -> None:
+    """``key_quota_maxkeys`` and the like, security/keys/key.c."""
+    quota = KeyQuota()
+    assert (quota.max_keys, quota.max_bytes) == (200, 20_000)
+    assert (quota.root_max_keys, quota.root_max_bytes) == (1_000_000, 25_000_000)
+    small = KeyQuota(max_keys=0, root_max_keys=1)
+    small.charge(0)
+    for uid in (0, 1):
+        with pytest.raises(KeyQuotaExceeded):
+            small.charge(uid)
+
+
+def test_bytes_of_a_released_claim_may_be_used_again() -> None:
+    quota = KeyQuota(max_bytes=64 + 32 + len(".uid.7") + 1)
+    for _ in range(3):
+        quota.charge(7)
+        quota.release(7)
+    assert quota.used_keys(7) == 0
+
+
 def test_unmounting_evicts_every_key_and_returns_the_quota() -> None:
     quota = KeyQuota()
     world = new_world(quota=quota)
@@ -295,6 +316,11 @@ def test_unknown_flags_and_wrapped_descriptor_keys_are_refused(
         world.keyring.add(AddKeyArg(spec=spec, raw=RAW, raw_size=64, flags=flags), ROOT)
 
 
+@pytest.mark.parametrize("size", [16, 64])
+def test_a_key_of_least_and_of_greatest_size_is_taken(world: World, size: int) -> None:
+    assert world.status(world.add(raw=RAW[:size])) is KeyStatus.PRESENT
+
+
 @pytest.mark.parametrize("inlinecrypt", [True, False])
 def test_wrapped_keys_need_the_mount_option_and_a_device(inlinecrypt: bool) -> None:
     fs = ext4_like(UUID, inlinecrypt=inlinecrypt)
@@ -308,6 +334,39 @@ def test_a_wrapped_key_is_named_by_what_the_device_derives() -> None:
     keyring = FsKeyring(EXT4, Inodes(), evict_key=print, derive_sw_secret=lambda blob: bytes(32))
     spec = keyring.add(AddKeyArg(spec=IDENTIFIER, raw=bytes(range(128)), raw_size=128, flags=1), ROOT)
     assert spec.key == MasterKey.from_hw_wrapped(bytes(range(128)), bytes(32)).identifier
+
+
+@pytest.mark.parametrize("size", [15, 129])
+def test_a_wrapped_key_of_impossible_size_is_refused(size: int) -> None:
+    keyring = FsKeyring(EXT4, Inodes(), evict_key=print, derive_sw_secret=lambda blob: bytes(32))
+    with pytest.raises(MasterKeySizeInvalid, match="EINVAL"):
+        keyring.add(AddKeyArg(spec=IDENTIFIER, raw=bytes(size), raw_size=size, flags=1), ROOT)
+
+
+def test_status_tells_one_s_own_claim_from_others(world: World) -> None:
+    spec = world.add(ALICE)
+    world.add(BOB)
+    reports = [world.keyring.status(spec, caller) for caller in (ALICE, ROOT)]
+    assert [report.user_count for report in reports] == [2, 2]
+    assert [report.flags for report in reports] == [StatusFlags.ADDED_BY_SELF, StatusFlags.NONE]
+
+
+def test_a_claim_is_its_user_s_and_a_descriptor_key_has_none(world: World) -> None:
+    spec = world.add(ALICE)
+    world.keyring.add(AddKeyArg(spec=DESCRIPTOR, raw=RAW, raw_size=64), ROOT)
+    assert world.keyring.has_claim(spec, ALICE)
+    assert not world.keyring.has_claim(spec, BOB)
+    assert not world.keyring.has_claim(DESCRIPTOR, ROOT)
+    assert not world.keyring.has_claim(IDENTIFIER, ALICE)
+
+
+def test_unmounting_leaves_a_key_alone_that_was_removed_from_under_open_files(world: World) -> None:
+    spec = world.add()
+    world.unlock(spec, 1)
+    world.inodes.busy = {1}
+    world.keyring.remove(spec, ROOT)
+    world.keyring.unmount()
+    assert world.status(spec) is KeyStatus.INCOMPLETELY_REMOVED
 
 
 def provisioning(kind: int, flags: int, raw: bytes) -> bytes:
@@ -337,9 +396,98 @@ def test_a_provisioning_key_comes_instead_of_a_raw_key(world: World) -> None:
         world.keyring.add(AddKeyArg(spec=IDENTIFIER, raw_size=0, key_id=serial), ROOT, keys)
 
 
-def test_a_logon_key_needs_a_prefix() -> None:
+@pytest.mark.parametrize(
+    ("kind", "flags", "size", "holds"),
+    [
+        (2, 0, 15, False),
+        (2, 0, 16, True),
+        (2, 0, 64, True),
+        (2, 0, 65, False),
+        (2, 1, 65, True),
+        (2, 1, 128, True),
+        (2, 1, 129, False),
+        (2, 2, 64, False),
+        (1, 0, 64, True),
+        (0, 0, 64, False),
+        (3, 0, 64, False),
+    ],
+)
+def test_a_provisioning_payload_is_checked_when_the_key_is_made(
+    kind: int, flags: int, size: int, holds: bool
+) -> None:
+    payload = provisioning(kind, flags, bytes(range(size)))
+    keys = ProcessKeyring()
+    if not holds:
+        with pytest.raises(PayloadInvalid, match="EINVAL"):
+            keys.add("fscrypt-provisioning", "k", payload)
+        return
+    serial = keys.add("fscrypt-provisioning", "k", payload)
+    assert keys.provisioning(serial, KeySpecType(kind), flags) == bytes(range(size))
+
+
+def test_only_a_provisioning_key_can_be_given_by_number() -> None:
+    keys = ProcessKeyring()
+    serial = keys.add("user", "k", provisioning(2, 0, RAW))
+    with pytest.raises(KeyRejected, match="EKEYREJECTED"):
+        keys.provisioning(serial, KeySpecType.IDENTIFIER, 0)
+
+
+@pytest.mark.parametrize("description", ["fscrypt", ":fscrypt", ":fscrypt:", ""])
+def test_a_logon_key_needs_a_prefix(description: str) -> None:
+    """``logon_vet_description()``: the first colon is not the first character."""
     with pytest.raises(PayloadInvalid, match="EINVAL"):
-        ProcessKeyring().add("logon", "fscrypt", bytes(72))
+        ProcessKeyring().add("logon", description, bytes(72))
+
+
+def test_a_prefix_of_one_character_is_enough_and_other_keys_need_none() -> None:
+    keys = ProcessKeyring()
+    assert keys.add("logon", "f:", bytes(72)) != keys.add("user", "f", bytes(72))
+
+
+def test_a_key_of_the_same_kind_and_description_is_replaced_and_no_longer_revoked() -> None:
+    keys = ProcessKeyring()
+    old = keys.add("fscrypt-provisioning", "k", provisioning(2, 0, bytes(64)))
+    other = keys.add("fscrypt-provisioning", "l", provisioning(2, 0, bytes(32)))
+    keys.revoke(old)
+    assert keys.add("fscrypt-provisioning", "k", provisioning(2, 0, RAW)) == old
+    assert keys.provisioning(old, KeySpecType.IDENTIFIER, 0) == RAW
+    assert keys.provisioning(other, KeySpecType.IDENTIFIER, 0) == bytes(32)
+
+
+def logon(size: int, *, stated: int | None = None, prefix: str = "fscrypt:") -> ProcessKeyring:
+    keys = ProcessKeyring()
+    keys.add("logon", prefix + bytes(8).hex(), logon_payload(RAW[:size], stated))
+    return keys
+
+
+@pytest.mark.parametrize(("size", "least"), [(1, 1), (64, 64), (64, 16), (32, 32)])
+def test_a_logon_key_holds_as_many_bytes_as_it_states(size: int, least: int) -> None:
+    assert logon(size).v1_key("ext4", bytes(8), least) == RAW[:size]
+
+
+@pytest.mark.parametrize(("stated", "least"), [(0, 0), (65, 16), (31, 32), (2**32 - 1, 16)])
+def test_a_logon_key_that_states_an_impossible_size_or_too_few_bytes_is_enokey(
+    stated: int, least: int
+) -> None:
+    with pytest.raises(NoSuchKey, match="ENOKEY"):
+        logon(64, stated=stated).v1_key("ext4", bytes(8), least)
+
+
+@pytest.mark.parametrize("nbytes", [71, 73])
+def test_a_logon_payload_of_another_length_is_enokey(nbytes: int) -> None:
+    keys = ProcessKeyring()
+    keys.add("logon", "fscrypt:" + bytes(8).hex(), logon_payload(RAW).ljust(nbytes, b"\0")[:nbytes])
+    with pytest.raises(NoSuchKey, match="ENOKEY"):
+        keys.v1_key("ext4", bytes(8), 16)
+
+
+def test_the_filesystem_s_own_prefix_is_looked_for_after_the_common_one() -> None:
+    keys = logon(16, prefix="ext4:")
+    assert keys.v1_key("ext4", bytes(8), 16) == RAW[:16]
+    with pytest.raises(NoSuchKey, match="ENOKEY"):
+        keys.v1_key("f2fs", bytes(8), 16)
+    keys.add("logon", "fscrypt:" + bytes(8).hex(), logon_payload(RAW[:32]))
+    assert keys.v1_key("ext4", bytes(8), 16) == RAW[:32]
 
 
 SPEC = KeySpecifier(KeySpecType.IDENTIFIER, bytes(range(16))).to_bytes()

@@ -104,7 +104,7 @@ class ProcessKeyring:
         """
         if kind == "fscrypt-provisioning":
             parse_provisioning(payload)
-        elif kind == "logon" and ":" not in description[1:]:
+        elif kind == "logon" and description.find(":") < 1:
             raise PayloadInvalid(f"logon key {description!r}: its description needs a prefix and a colon")
         for key in self._keys.values():
             if (key.kind, key.description) == (kind, description):
