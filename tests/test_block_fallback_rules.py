@@ -24,7 +24,7 @@ from blkcrypto.block.sysfs import slot_views
 from blkcrypto.block.trace import Tracepoint
 from blkcrypto.block.waiting import RunLoop, Task
 from blkcrypto.crypto.cipher import DataUnitCipher
-from tests.block_world import World, crypt_units, pattern
+from tests.block_world import World, crypt_units, pattern, plain_fallback
 from tests.oracle.block_xts import ciphertext
 
 READ, WRITE = ReqOp.READ, ReqOp.WRITE
@@ -110,6 +110,17 @@ def test_every_kernel_has_its_bounce_pool(name: str) -> None:
 
     expected = 256 if float(name) >= 7 else 32
     assert world.kernel.fallback.writes.pages.min_nr == expected
+
+
+def test_pools_and_keyslots_are_as_many_as_the_reference_s_table_says() -> None:
+    """Section 1.1."""
+    kernel = Kernel()
+    fallback = plain_fallback(kernel, RunLoop())
+    fallback.start_using_mode(CryptoModeNum.AES_256_XTS)
+
+    assert fallback.engine is not None
+    assert kernel.ctx_pool.min_nr == fallback.reads.contexts.min_nr == 128
+    assert (fallback.writes.bios.min_nr, fallback.engine.profile.num_slots) == (64, 100)
 
 
 def test_what_a_ciphertext_bio_copies() -> None:

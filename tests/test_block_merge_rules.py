@@ -12,7 +12,7 @@ from blkcrypto.block.crypt_ctx import BioCryptCtx, compatible, mergeable
 from blkcrypto.block.init_key import init_key
 from blkcrypto.block.key import CryptoModeNum
 from blkcrypto.block.limits import QueueLimits
-from blkcrypto.block.merge import Attempt, Merge, attempt, requests_merge
+from blkcrypto.block.merge import Attempt, Merge, attempt, max_request_sectors, requests_merge
 from blkcrypto.block.op import ReqOp
 from blkcrypto.block.request import Request
 from blkcrypto.block.tags import TagSet
@@ -129,6 +129,54 @@ def test_what_does_not_fit_marks_the_request_so_that_nobody_asks_again(
     assert (result, rq.mergeable) == (Attempt.FAILED, False)
 
 
+FITTING = [
+    QueueLimits(max_sectors=16),
+    QueueLimits(max_segments=3),
+    QueueLimits(chunk_sectors=24),
+]
+
+
+@pytest.mark.parametrize("limits", FITTING, ids=["size", "segments", "chunk"])
+@pytest.mark.parametrize(("sector", "dun"), [(16, 6), (0, 4)], ids=["back", "front"])
+def test_what_just_fits_is_merged_and_its_segments_are_counted_in(
+    sector: int, dun: int, limits: QueueLimits
+) -> None:
+    rq = request(bio(8, dun=5), 1)
+
+    result, _ = attempt(rq, bio(sector, dun=dun), 2, limits)
+
+    assert (result, rq.segments, rq.sectors, rq.mergeable) == (Attempt.OK, 3, 16, True)
+
+
+def test_a_discard_that_is_merged_adds_no_segment_and_may_pass_the_limit_of_them() -> None:
+    limits = QueueLimits(max_segments=1, max_discard_sectors=16)
+    first, second = (WORLD.bio(ReqOp.DISCARD, sector, nbytes=PAGE) for sector in (8, 16))
+    rq = request(first)
+
+    assert (attempt(rq, second, 1, limits)[0], rq.segments, rq.sectors) == (Attempt.OK, 1, 16)
+
+
+@pytest.mark.parametrize(
+    ("op", "sectors"),
+    [
+        (WRITE, 120),  # to the end of the chunk
+        (ReqOp.READ, 120),
+        (ReqOp.DISCARD, 1000),
+        (ReqOp.SECURE_ERASE, 500),
+        (ReqOp.WRITE_ZEROES, 100),
+    ],
+)
+def test_chunks_bound_requests_but_for_discard_and_secure_erase(op: ReqOp, sectors: int) -> None:
+    limits = QueueLimits(
+        chunk_sectors=128,
+        max_discard_sectors=1000,
+        max_secure_erase_sectors=500,
+        max_write_zeroes_sectors=100,
+    )
+
+    assert max_request_sectors(limits, op, 8) == sectors
+
+
 @pytest.mark.parametrize("dun", [5, 7])
 def test_a_wrong_dun_does_not_mark_the_request_because_it_is_asked_before_size(dun: int) -> None:
     rq = request(bio(8, dun=5))
@@ -174,6 +222,17 @@ def test_memory_with_a_forbidden_gap_does_not_merge(
     assert (attempt(request(low), high, 1, limits)[0] is Attempt.OK) is expected
 
 
+@pytest.mark.parametrize(("length", "expected"), [(PAGE - 512, True), (PAGE, False)])
+def test_memory_that_goes_on_in_place_leaves_no_gap_unless_it_crosses_the_segment_boundary(
+    length: int, expected: bool
+) -> None:
+    limits = QueueLimits(virt_boundary_mask=PAGE - 1, seg_boundary_mask=PAGE - 1)
+    low, high = with_vec(8, 0x10000, 512), with_vec(9, 0x10200, length)
+    low.it, high.it = low.it._replace(size=512), high.it._replace(size=length)
+
+    assert (attempt(request(low), high, 1, limits)[0] is Attempt.OK) is expected
+
+
 def test_a_merged_request_takes_the_bios_of_the_next_and_sums_segments() -> None:
     rq, following = request(bio(8, dun=5), 3), request(bio(16, dun=6), 4)
 
@@ -185,6 +244,13 @@ TWO: list[tuple[str, Callable[[], tuple[Request, Request]], QueueLimits]] = [
     ("dun", lambda: (request(bio(8, dun=5)), request(bio(16, dun=7))), LIMITS),
     ("key", lambda: (request(bio(8, dun=5)), request(bio(16, dun=6, key=1))), LIMITS),
     ("sector", lambda: (request(bio(8, dun=5)), request(bio(24, dun=6))), LIMITS),
+    ("operation", lambda: (request(bio(8, dun=5)), request(bio(16, dun=6, op=ReqOp.READ))), LIMITS),
+    ("hint", lambda: (request(bio(8, dun=5)), request(bio(16, dun=6, write_hint=1))), LIMITS),
+    (
+        "gap",
+        lambda: (request(bio(8, dun=5)), request(bio(16, dun=6))),
+        QueueLimits(virt_boundary_mask=0x1FFFFF),
+    ),
     ("priority", lambda: (request(bio(8, dun=5)), request(bio(16, dun=6, ioprio=3))), LIMITS),
     ("cgroup", lambda: (request(bio(8, dun=5)), request(bio(16, dun=6, blkg="x"))), LIMITS),
     ("size", lambda: (request(bio(8, dun=5)), request(bio(16, dun=6))), QueueLimits(max_sectors=15)),
@@ -203,6 +269,14 @@ def test_two_requests_stay_two_when_one_condition_fails(
     _why: str, two: Callable[[], tuple[Request, Request]], limits: QueueLimits
 ) -> None:
     assert not requests_merge(*two(), limits)
+
+
+@pytest.mark.parametrize("limits", FITTING, ids=["size", "segments", "chunk"])
+def test_two_requests_that_just_fit_become_one(limits: QueueLimits) -> None:
+    rq = request(bio(8, dun=5), 1)
+
+    assert requests_merge(rq, request(bio(16, dun=6), 2), limits)
+    assert (rq.segments, rq.sectors) == (3, 16)
 
 
 duns = st.one_of(st.sampled_from([0, 2**64 - 1, 2**256 - 2, 2**256 - 1]), st.integers(0, 2**256 - 1))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.fs.authenticated.attacks import Attack, SealedStore, Verdict, verdict, write_amplification
 from blkcrypto.fs.authenticated.designs import DESIGNS
-from blkcrypto.fs.authenticated.in_place import Geometry, InPlaceStore
+from blkcrypto.fs.authenticated.in_place import Geometry, InPlaceStore, blocks_for
 from blkcrypto.fs.authenticated.medium import BLOCK_BYTES, Medium, PowerLost
 from blkcrypto.fs.authenticated.seal import (
     AuthenticationFailed,
@@ -346,6 +346,33 @@ def test_a_key_refuses_to_seal_past_its_limit() -> None:
     with pytest.raises(BlkCryptoError) as caught:
         store.write(0, bytes(BLOCK_BYTES))
     assert caught.value.errno == errno.EOVERFLOW
+
+
+def test_random_ivs_of_one_key_end_at_two_to_the_32() -> None:
+    """NIST SP 800-38D, section 8.3."""
+    sealer = random_nonces()
+    sealer.seals = 2**32 - 1
+    sealer.seal(OWNER, 0, PAGE)
+    with pytest.raises(BlkCryptoError) as caught:
+        sealer.seal(OWNER, 0, PAGE)
+    assert caught.value.errno == errno.EOVERFLOW
+
+
+@pytest.mark.parametrize(
+    ("seals", "entry_bytes", "given", "expected"),
+    [
+        (1000, 28, {}, (1 + 32) + 7 + 1000),  # 146 entries per block; the journal has room for 32 seals
+        (146, 28, {}, (1 + 32) + 1 + 146),
+        (147, 28, {}, (1 + 32) + 2 + 147),
+        (130, 32, {"seal_blocks": 4, "journal_seals": 8}, (1 + 8 * 4) + 2 + 130 * 4),
+        (130, 32, {"journal_seals": 200}, (1 + 126) + 2 + 130),  # (4096 - 48) / 32 entries fit a descriptor
+        (130, 32, {"journal_seals": 0}, 2 + 130),
+    ],
+)
+def test_blocks_of_a_store_are_journal_entries_and_data(
+    seals: int, entry_bytes: int, given: dict[str, int], expected: int
+) -> None:
+    assert blocks_for(seals, entry_bytes, **given) == expected
 
 
 @pytest.mark.parametrize("name", PLACEMENTS)
