@@ -151,6 +151,7 @@ class World:
         fallback: makes the fallback; None for one with Linux's defaults.
         built: whether the kernel has a fallback at all.
         choose: how the run loop picks, also among pending requests.
+        driver: of the disks.
     """
 
     def __init__(
@@ -171,6 +172,7 @@ class World:
         split_reserve: int = SPLIT_BIOS,
         choose: Callable[[int], int] = lambda _n: 0,
         built: bool = True,
+        driver: type[MemoryDisk] = MemoryDisk,
     ) -> None:
         self.events: list[BlockEvent] = []
         self.kernel = Kernel(
@@ -184,6 +186,7 @@ class World:
         self.choose = choose
         self.loop = RunLoop(self.let_a_device_work, choose)
         self.disks: list[MemoryDisk] = []
+        self._driver = driver
         self._address = 1 << 20
         self._split_reserve = split_reserve
         self.limits = limits or QueueLimits(page_bytes=page_bytes)
@@ -205,7 +208,7 @@ class World:
         depth: int = 31,
         scheduler: str = "none",
     ) -> tuple[MemoryDisk, Disk]:
-        driver = MemoryDisk(np.zeros(capacity * 512, dtype=np.uint8))
+        driver = self._driver(np.zeros(capacity * 512, dtype=np.uint8))
         profile = None
         if native is not None:
             kernel = self.kernel

@@ -59,6 +59,18 @@ def test_bytes_in_memory_equal_the_arithmetic(design: ExtentDesign) -> None:
 
 
 @every_design
+def test_contents_keys_are_one_for_each_loaded_extent_or_one_for_all(design: ExtentDesign) -> None:
+    world = World(design, max_extent_bytes=4 * BLOCK)
+    world.write("f", 0, blocks(0, 12))
+    world.sync()
+
+    found = measure(world.volume)
+
+    assert (found.extents, found.items, found.csum_bytes) == (3, 3, 12 * 4)
+    assert found.keys_live == (1 if design is IV_FROM_FS else 3)
+
+
+@every_design
 def test_every_file_of_every_subvolume_lies_on_the_device_as_the_oracle_says(design: ExtentDesign) -> None:
     world, _ = after(design)
     world.sync()
