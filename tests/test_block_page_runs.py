@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blkcrypto.base.status import BlkStatus
+from blkcrypto.block.api import start_using_key
 from blkcrypto.block.bio import Bio
 from blkcrypto.block.device import BlockDevice
 from blkcrypto.block.fallback import TakenPages
-from blkcrypto.block.key import BlkCryptoKey
+from blkcrypto.block.init_key import init_key
+from blkcrypto.block.key import BlkCryptoKey, CryptoModeNum
 from blkcrypto.block.limits import QueueLimits
 from blkcrypto.block.op import ReqOp
 from blkcrypto.block.pages import Page, PageRun
@@ -257,3 +260,27 @@ def test_neighbours_are_merged_into_one_request() -> None:
 
     assert world.page_disk.seen == [(WRITE, 24, 24, None)]
     assert world.statuses == dict.fromkeys((4, 5, 3), BlkStatus.OK)
+
+
+def adiantum(world: PageWorld) -> BlkCryptoKey:
+    key = init_key(bytes(range(32)), CryptoModeNum.ADIANTUM, dun_bytes=8, data_unit_size=PAGE, label="A")
+    start_using_key(world.kernel, world.bdev, key)
+    return key
+
+
+@pytest.mark.parametrize("kind", ["data unit size", "mode"])
+def test_keys_of_different_kinds_are_not_encrypted_together_in_the_fallback(kind: str) -> None:
+    world = PageWorld("7.3", native=False, in_runs=True)
+    keys = [world.key("B", size=PAGE), adiantum(world) if kind == "mode" else world.key("C", size=512)]
+    plain = [pattern(PAGE, number) for number in range(4)]
+    for _ in range(2):  # the second time all keys are in their slots
+        world.submit_all(
+            [world.page(n, WRITE, 16 * n, data.copy(), keys[n % 2], 7 * n) for n, data in enumerate(plain)]
+        )
+    read = [np.zeros(PAGE, np.uint8) for _ in plain]
+    world.submit_all([world.page(n, READ, 16 * n, data, keys[n % 2], 7 * n) for n, data in enumerate(read)])
+
+    assert [data.tolist() for data in read] == [data.tolist() for data in plain]
+    for number, data in enumerate(plain):
+        stored = world.page_disk.medium[16 * number * 512 :][:PAGE]
+        assert stored.tolist() == crypt_units(keys[number % 2], 7 * number, data, encrypt=True).tolist()
