@@ -18,7 +18,7 @@ from blkcrypto.block.limits import QueueLimits
 from blkcrypto.block.mempool import Mempool, exhausted
 from blkcrypto.block.op import ReqOp
 from blkcrypto.block.profile import CryptoProfile
-from blkcrypto.block.waiting import Deadlock, RunLoop, Steps, Task
+from blkcrypto.block.waiting import Deadlock, RunLoop, Steps, Task, WaitQueue, WorkQueue
 from tests.block_world import ANY_SIZE, World, pattern
 from tests.oracle.block_xts import ciphertext
 
@@ -286,3 +286,18 @@ def test_ordinary_memory_comes_first_and_a_freed_element_refills_the_reserve() -
     pool.free("task", 2)
 
     assert (levels, pool.curr_nr, pool.in_use) == ([1, 0], 1, 0)
+
+
+def test_a_work_queue_runs_as_many_workers_as_it_may_and_numbers_them() -> None:
+    loop, never = RunLoop(), WaitQueue("what never comes")
+    queue = WorkQueue("wq", loop, 2)
+
+    def wait(_worker: Task) -> Steps[None]:
+        yield never
+
+    for _ in range(3):
+        queue.queue(wait)
+    while loop.step():
+        pass
+
+    assert loop.sleeping() == [("wq/1", "what never comes"), ("wq/2", "what never comes")]

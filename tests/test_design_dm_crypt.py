@@ -269,9 +269,17 @@ def test_no_flag_changes_a_byte_on_the_medium(flag: str) -> None:
     assert flagged.medium == plain.medium
 
 
-def test_same_cpu_crypt_binds_workers() -> None:
-    assert write_path(frozenset({CryptFlag.SAME_CPU_CRYPT})).bound
-    assert not read_path(frozenset()).bound
+@pytest.mark.parametrize("flag", [None, *CryptFlag])
+@pytest.mark.parametrize("bound", [True, False])
+def test_same_cpu_crypt_alone_binds_workers_and_no_write_is_encrypted_where_it_may_start_io(
+    flag: CryptFlag | None, bound: bool
+) -> None:
+    flags = frozenset({*([flag] if flag else []), *([CryptFlag.SAME_CPU_CRYPT] if bound else [])})
+    bound = CryptFlag.SAME_CPU_CRYPT in flags
+    assert (write_path(flags).bound, write_path(flags).crypt_context) == (bound, Ctx.NOIO)
+    for interrupts_off in (True, False):
+        path = read_path(flags, interrupts_off=interrupts_off)
+        assert (path.bound, path.submit, path.sorted_writes) == (bound, Where.SUBMITTER, False)
 
 
 @pytest.mark.parametrize(
@@ -296,10 +304,19 @@ def test_writes_are_copied_and_reads_are_not() -> None:
     written = dm.counts.bounce_bytes
     dm.read(0, 300 * 512)
     assert (written, dm.counts.bounce_bytes - written, dm.counts.bios) == (300 * 512, 0, 4)
+    # Two parts each way; writes change hands twice, reads once.
+    assert (dm.counts.handovers, dm.counts.crypto_calls) == (2 * 2 + 2 * 1, 600)
 
 
 def test_the_targets_pools_are_enough_for_progress() -> None:
     assert obstacle(WRITE_PATH) == ""
+    pages, requests = WRITE_PATH
+    assert pages.count * 4096 == 131072  # all of the largest part at once
+    assert (pages.min_nr, requests.min_nr, requests.count) == (256, 64, 1)  # BIO_MAX_VECS, MIN_IOS
+
+
+def test_a_part_is_at_most_128_kib_unless_told_otherwise() -> None:
+    assert split_sectors(257, 512) == [256, 1]
 
 
 INLINE = ("sector_size:4096", "iv_large_sectors")

@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blkcrypto.base.errors import BlkCryptoError
+from blkcrypto.fs.extents.keys import btrfs_like
 from blkcrypto.fs.fs_layer import CephLikeFile, FsLayerCipher, UbifsLikeFile
 from blkcrypto.fs.fscrypt.filesystem import FileSystem, ceph_like, ubifs_like
 from blkcrypto.fs.fscrypt.master_key import MasterKey
 from blkcrypto.fs.fscrypt.policy import PolicyFlags
+from blkcrypto.fs.fscrypt.validate import IvInoLblkUnsupported, check_supported
 from tests.fscrypt_world import ADIANTUM, EXT4, INO, NONCE, RAW, UUID, policy_for, small_ext4
 from tests.oracle.fscrypt_files import Subject, contents_unit
 
@@ -94,6 +96,25 @@ def test_filesystems_of_bios_have_no_such_cipher(fs: FileSystem, number: int) ->
 def test_inode_numbers_that_may_change_cannot_enter_ivs(fs: FileSystem, flag: PolicyFlags) -> None:
     with pytest.raises(BlkCryptoError, match="EINVAL"):
         cipher(fs, flag)
+
+
+@pytest.mark.parametrize(
+    ("fs", "reasons"),
+    [
+        (ubifs_like(UUID), ["stable_inodes", "indices need 51 bits"]),  # files up to 2**63 of 2**12
+        (ceph_like(UUID), ["stable_inodes", "numbers do not fit 32 bits", "indices need 51 bits"]),
+        (btrfs_like(UUID), ["stable_inodes", "numbers do not fit 32 bits", "indices need 51 bits"]),
+    ],
+)
+def test_why_inode_numbers_cannot_enter_ivs_in_the_order_of_linux(fs: FileSystem, reasons: list[str]) -> None:
+    """``supported_iv_ino_lblk_policy()``, fs/crypto/policy.c."""
+    changes = {"stable_inodes": "has_stable_inodes", "numbers do not fit 32 bits": "has_32bit_inodes"}
+    policy = policy_for(MasterKey.from_raw(RAW), PolicyFlags.IV_INO_LBLK_64)
+    for reason in reasons:
+        with pytest.raises(IvInoLblkUnsupported, match=reason):
+            check_supported(policy, fs)
+        if reason in changes:
+            fs = replace(fs, **{changes[reason]: True})  # type: ignore[arg-type]  # two flags
 
 
 @pytest.mark.parametrize("size", [0, 15, 17])
