@@ -25,6 +25,18 @@ def file_map(sizes: list[int], fragmentation: float, seed: int) -> FileMap:
     return FileMap(np.array(sizes), EXTENT, fragmentation, np.random.default_rng(seed))
 
 
+@given(sizes=sizes, seed=st.integers(0, 99))
+def test_the_file_of_an_address_is_the_same_looked_up_or_searched_for(sizes: list[int], seed: int) -> None:
+    looked_up = file_map(sizes, 0.5, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("blkcrypto.fs.allocation.file_map._MOST_LOOKED_UP", sum(sizes) - 1)
+        searched = file_map(sizes, 0.5, seed)
+    addresses = np.arange(0, looked_up.covered_bytes, BLOCK)
+
+    found = [[part.tolist() for part in lay.locate(addresses)] for lay in (looked_up, searched)]
+    assert found[0] == found[1]
+
+
 @given(
     sizes=sizes,
     fragmentation=st.sampled_from([0.0, 0.5, 1.0]),
