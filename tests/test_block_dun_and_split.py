@@ -111,6 +111,16 @@ def test_advancing_by_less_than_a_unit_moves_the_bio_but_not_its_dun() -> None:
     assert (bio.sector, bio.crypt_ctx.dun) == (1, 9)
 
 
+def test_a_bio_moves_to_its_end_and_not_past_it() -> None:
+    _, bio = encrypted(4096, 2, 0)
+
+    bio.advance(2 * 4096)
+
+    assert (bio.sector, bio.nbytes, list(bio.bvecs())) == (16, 0, [])
+    with pytest.raises(ValueError, match="advancing by 512 bytes, but only 0 are left"):
+        bio.advance(512)
+
+
 @pytest.mark.parametrize("sectors", [-1, 0, 16, 17])
 def test_splitting_off_nothing_or_everything_is_refused(sectors: int) -> None:
     _, bio = encrypted(4096, 2, 0)
