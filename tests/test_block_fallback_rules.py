@@ -338,13 +338,16 @@ def test_a_slot_failure_of_a_read_becomes_its_status_after_the_device_read() -> 
     assert world.kernel.fallback.reads.contexts.in_use == 0
 
 
-def test_a_data_unit_the_cipher_cannot_take_is_an_i_o_error() -> None:
-    world = World(native=None)
+@pytest.mark.parametrize("era", ERAS)
+def test_a_data_unit_the_cipher_cannot_take_is_an_i_o_error_and_frees_the_bounce_pages(era: str) -> None:
+    world = World(era, native=None)
     key = world.key("A", size=8)  # XTS needs 16 bytes; making such a key is allowed
 
     world.submit((world.bio(WRITE, 0, pattern(512), name="bio"), key, 0))
 
     assert (world.done, world.memory_disk.seen) == ([("bio", BlkStatus.IOERR)], [])
+    assert world.kernel.fallback is not None
+    assert (world.kernel.fallback.writes.pages.in_use, slots_in_use(world)) == (0, 0)
 
 
 @pytest.mark.parametrize("failing", [1, 2], ids=["the ciphertext bio", "the cipher request"])

@@ -301,3 +301,8 @@ def test_a_work_queue_runs_as_many_workers_as_it_may_and_numbers_them() -> None:
         pass
 
     assert loop.sleeping() == [("wq/1", "what never comes"), ("wq/2", "what never comes")]
+
+
+def test_a_pool_without_a_reserve_promises_nothing_and_is_refused() -> None:
+    with pytest.raises(ValueError, match="the pool of pages needs a reserve of at least 1"):
+        Mempool("pages", 0)

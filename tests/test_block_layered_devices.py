@@ -351,3 +351,13 @@ def test_a_partition_of_a_layered_device_maps_twice() -> None:
 
     assert stack.seen()[0] == [(WRITE, 128, 1, None)]
     assert natively_supported(partition, stack.world.key("A").crypto_cfg)
+
+
+def test_a_first_device_below_that_lost_its_profile_does_nothing_with_wrapped_keys() -> None:
+    world = World(native=capabilities({XTS: 0x1000}, max_dun_bytes=8, key_types=KeyType.HW_WRAPPED))
+    layered = MappedDevice(world.kernel, "dm-0", [Linear(64, world.bdev)], world.loop)
+    assert layered.disk.profile is not None
+    world.disk.profile = None
+
+    with pytest.raises(WrappedKeysNotSupported, match="sda has no crypto profile"):
+        layered.disk.profile.derive_sw_secret(bytes(32))

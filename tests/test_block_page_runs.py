@@ -12,6 +12,7 @@ from blkcrypto.base.status import BlkStatus
 from blkcrypto.block.api import start_using_key
 from blkcrypto.block.bio import Bio
 from blkcrypto.block.device import BlockDevice
+from blkcrypto.block.dm import Linear, MappedDevice
 from blkcrypto.block.fallback import TakenPages
 from blkcrypto.block.init_key import init_key
 from blkcrypto.block.key import BlkCryptoKey, CryptoModeNum
@@ -34,6 +35,7 @@ class PageDisk(MemoryDisk):
 
     runs: list[PageRun] = field(default_factory=list)
     in_runs: int = 0
+    run_status: BlkStatus = BlkStatus.OK
 
     def queue_pages(self, run: PageRun) -> None:
         self.seen += [
@@ -51,7 +53,7 @@ class PageDisk(MemoryDisk):
                 stored[:] = self._crypted(page.key, page.dun, page.data, encrypt=True)
             else:
                 page.data[:] = self._crypted(page.key, page.dun, stored, encrypt=False)
-        run.complete([BlkStatus.OK] * len(run))
+        run.complete([self.run_status] * len(run))
 
     def engine(self, rq: Request, data: U8, *, encrypt: bool) -> U8:
         ctx = rq.crypt_ctx
@@ -284,3 +286,48 @@ def test_keys_of_different_kinds_are_not_encrypted_together_in_the_fallback(kind
     for number, data in enumerate(plain):
         stored = world.page_disk.medium[16 * number * 512 :][:PAGE]
         assert stored.tolist() == crypt_units(keys[number % 2], 7 * number, data, encrypt=True).tolist()
+
+
+def test_pages_of_a_layered_device_are_bios() -> None:
+    world = PageWorld("7.3", native=True, in_runs=True)
+    layered = MappedDevice(world.kernel, "dm-0", [Linear(64, world.bdev, 16)], world.loop)
+
+    world.submit_all(far_apart(world, 2), layered.disk.whole)
+
+    assert world.page_disk.in_runs == 0
+    assert world.page_disk.seen == [(WRITE, 16, 8, None), (WRITE, 32, 8, None)]
+
+
+def test_pages_that_need_a_fallback_which_is_not_built_are_notsupp() -> None:
+    world = PageWorld("7.3", native=False, in_runs=True)
+    world.kernel.fallback = None
+
+    world.submit_all(far_apart(world, 2, world.key("A", start=False)))
+
+    assert world.statuses == {0: BlkStatus.NOTSUPP, 1: BlkStatus.NOTSUPP}
+
+
+@pytest.mark.parametrize("another_started", [False, True])
+def test_pages_whose_mode_was_not_started_are_i_o_errors(another_started: bool) -> None:
+    world = PageWorld("7.3", native=False, in_runs=True)
+    if another_started:
+        adiantum(world)
+
+    world.submit_all(far_apart(world, 2, world.key("A", start=False)))
+
+    assert world.statuses == {0: BlkStatus.IOERR, 1: BlkStatus.IOERR}
+    assert world.page_disk.seen == []
+
+
+def test_a_page_that_the_device_cannot_read_ends_with_its_status_and_frees_its_read_context() -> None:
+    world = PageWorld("7.3", native=False, in_runs=True)
+    key = world.key("A", size=PAGE)
+    world.submit_all(far_apart(world, 2, key))
+    world.page_disk.run_status = BlkStatus.MEDIUM
+
+    data = [pattern(PAGE, 9) for _ in range(2)]
+    world.submit_all([world.page(n, READ, 16 * n, each, key, 16 * n) for n, each in enumerate(data)])
+
+    assert world.statuses == {0: BlkStatus.MEDIUM, 1: BlkStatus.MEDIUM}
+    assert world.kernel.fallback is not None
+    assert world.kernel.fallback.reads.contexts.in_use == 0

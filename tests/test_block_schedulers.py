@@ -4,9 +4,10 @@ import pytest
 
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.limits import QueueLimits
+from blkcrypto.block.merge import Merge
 from blkcrypto.block.op import ReqOp
 from blkcrypto.block.request import Request
-from blkcrypto.block.scheduler import MqDeadline
+from blkcrypto.block.scheduler import MqDeadline, NoScheduler
 from blkcrypto.block.trace import Tracepoint
 from blkcrypto.block.waiting import Task
 from tests.block_world import World, pattern
@@ -202,3 +203,33 @@ def test_a_device_that_completes_out_of_order_gets_requests_in_merged_form_once(
 
     assert merges == [101, 102, 103]
     assert issued(world)[9:] == [(WRITE, 100)]
+
+
+def test_a_scheduler_says_how_many_requests_it_holds() -> None:
+    held = Held()
+    counts = [len(held.scheduler)]
+    for sector, op in ((100, READ), (300, WRITE), (101, READ)):  # the last joins the first
+        held.insert(sector, op)
+        counts.append(len(held.scheduler))
+    held.scheduler.next()
+
+    assert [*counts, len(held.scheduler)] == [0, 1, 2, 2, 1]
+
+
+def test_with_no_scheduler_a_request_that_is_adjacent_but_full_ends_the_search() -> None:
+    limits = QueueLimits(max_sectors=8)
+    tried = list[Merge]()
+    for order in ((100, 94), (94, 100)):  # the one that ends at 95 has room for sector 95 and more
+        scheduler = NoScheduler(limits)
+        for sector in order:
+            sectors = 1 if sector == 94 else 8
+            scheduler.insert(Request(WORLD.queue, WORLD.bio(WRITE, sector, sectors * 512), 1, WRITE))
+        tried.append(scheduler.merge_bio(WORLD.bio(WRITE, 95, 5 * 512), 1))
+
+    # Newest first: 94 takes it; 100 begins where it ends, but is full.
+    assert tried == [Merge.BACK, Merge.NONE]
+
+
+def test_there_are_two_schedulers() -> None:
+    with pytest.raises(ValueError, match="'bfq' is no scheduler"):
+        World(scheduler="bfq")

@@ -257,3 +257,14 @@ def test_stacked_limits_are_the_strictest_of_all_children() -> None:
 
     assert (both.max_sectors, both.max_segments, both.logical_block_size) == (100, 5, 4096)
     assert (both.nowait, both.write_cache, both.max_segment_size) == (False, True, 8192)
+
+
+def test_a_flush_is_never_cut() -> None:
+    assert split_point(bio_of([], op=ReqOp.FLUSH), QueueLimits(max_segments=1)) == (0, 0)
+
+
+def test_a_transfer_of_which_no_data_unit_fits_a_request_cannot_be_cut() -> None:
+    limits = QueueLimits(max_segments=1)
+    assert split_sizes(0, 2 * PAGE, limits, segment_bytes=PAGE, data_unit_size=PAGE) == [PAGE, PAGE]
+    with pytest.raises(CannotSplit, match="EINVAL"):
+        split_sizes(0, 4 * PAGE, limits, segment_bytes=PAGE, data_unit_size=2 * PAGE)
