@@ -299,6 +299,53 @@ def test_a_tree_of_two_levels_reads_back_and_reuses_freed_blocks() -> None:
     assert ({again.read(index)[0] for index in range(seals)}, again.height, again.scrub()) == ({2}, 1, [])
 
 
+def two_levels(medium: Medium) -> TreeStore:
+    """Of 113 seals to a leaf, a leaf and a bit: a root above two leaves."""
+    store = TreeStore(medium, random_nonces(), 120, MAC_KEY, owner=OWNER)
+    for first in (0, 60):
+        store.write(first, b"".join(bytes([index]) * BLOCK_BYTES for index in range(first, first + 60)))
+    assert store.height == 1
+    return store
+
+
+def test_in_a_tree_of_two_levels_an_attacker_finds_each_seal_and_cannot_make_the_root_fit() -> None:
+    medium = formatted(300)
+    store = two_levels(medium)
+    entry, stored = store.extract(117)
+    aad = associated_data(OWNER, 117)
+    assert gcm(KEY, entry[:12], aad, bytes([117]) * BLOCK_BYTES) == (stored, entry[12:])
+
+    assert store.scrub() == []
+    store.implant(117, entry, bytes(BLOCK_BYTES))
+
+    # Every unkeyed sum up to the root fits; the root's own hash is under the superblock's HMAC.
+    root = int.from_bytes(medium.data[16:20], "little")  # magic, generation, root
+    assert store.scrub() == [root]
+    for index in (0, 117):  # all hang from the same root
+        with pytest.raises(AuthenticationFailed, match=f"node {root} does not fit its parent"):
+            store.read(index)
+
+
+def test_a_damaged_leaf_is_found_by_a_scrub_and_by_the_reads_that_pass_it() -> None:
+    medium = formatted(300)
+    store = two_levels(medium)
+    leaf = store._attackers_path(117)[-1][0]
+    medium.data[leaf * BLOCK_BYTES + 4000] ^= 1
+
+    assert store.scrub() == [leaf]
+    assert store.read(0) == bytes(BLOCK_BYTES)
+    with pytest.raises(AuthenticationFailed, match=f"node {leaf}"):
+        store.read(117)
+
+
+def test_a_medium_that_is_too_small_and_a_key_that_is_too_short_are_refused() -> None:
+    with pytest.raises(ValueError, match="6 seals need 16 blocks, not 15"):  # 1 + 8, 1, 6
+        in_place(random_nonces())(Medium(15))
+    in_place(random_nonces())(Medium(16))
+    with pytest.raises(ValueError, match="takes 32 bytes of key, not 16"):
+        RandomNonceSealer(bytes(16), np.random.default_rng(1))
+
+
 def test_a_medium_without_room_for_a_copy_is_full_and_keeps_what_it_has() -> None:
     medium = formatted(8 + 3)
     mount = tree(random_nonces(), seals=8)

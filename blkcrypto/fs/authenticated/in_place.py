@@ -111,10 +111,6 @@ class InPlaceStore:
             return self._first + run, inside * self.sealer.entry_bytes
         return self._first + run * (1 + self._per_block * self.seal_blocks), inside * self.sealer.entry_bytes
 
-    def format(self) -> None:
-        """Seal zeroes everywhere."""
-        self.write(0, bytes(self.seals * self.seal_blocks * BLOCK_BYTES))
-
     def write(self, first: int, data: bytes) -> None:
         """Write whole seals from index ``first`` on.
 

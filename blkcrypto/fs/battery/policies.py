@@ -35,8 +35,7 @@ class _WrappingUnit:
         self._derived = derive(hardware_key)
 
     def _unwrapped(self, eph_key: bytes) -> HwDerived:
-        if eph_key != self._blob:
-            raise ValueError("a blob of another device")
+        assert eph_key == self._blob, "a blob of another device"
         return self._derived
 
     def inline_key(self, eph_key: bytes) -> bytes:

@@ -127,8 +127,7 @@ class KeySetup:
         """Where the file's IV_INO_LBLK_32 DUNs begin; hashed once per inode."""
         hashed = self._hashed_inos.get(ino)
         if hashed is None:
-            if not isinstance(self.master_key, MasterKey):
-                raise ValueError("v1 policies have no inode hash")
+            assert isinstance(self.master_key, MasterKey), "v1 policies have no inode hash"
             hashed = self._hashed_inos[ino] = self.master_key.hash_inode(ino)
         return hashed
 

@@ -203,11 +203,6 @@ class Context:
         """28 bytes (v1) or 40 (v2)."""
         return self.policy._pack(_VERSION_BYTE_V1_DISK) + self.nonce
 
-    @property
-    def size(self) -> int:
-        """Bytes on disk."""
-        return context_bytes(self.policy)
-
 
 def context_bytes(policy: Policy) -> int:
     """On-disk size of a context of this policy's version."""
