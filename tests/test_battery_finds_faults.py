@@ -8,6 +8,8 @@ import pytest
 
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.fs.attacker import Image
+from blkcrypto.fs.battery.attacks import Attack, detection
+from blkcrypto.fs.battery.rows import Row
 from blkcrypto.fs.battery.subject import Limits, Loot, Place, Subject
 from blkcrypto.fs.battery.trial import STEPS, Outcome, run_battery
 from tests.battery_world import rng
@@ -285,3 +287,20 @@ def test_a_step_that_the_limits_exclude_is_not_taken_and_says_why() -> None:
     limits = Limits(without={"move": "blocks have no other place"})
 
     assert outcomes(MovesNothing(), limits)[4] == Outcome("move", True, "blocks have no other place", False)
+
+
+class Shielded(Ideal):
+    """A device on which nobody can change a unit."""
+
+    def lift(self, place: Place) -> Loot:
+        return Loot(bytes(UNIT))
+
+    def plant(self, place: Place, loot: Loot, *, mend: bool) -> None:
+        pass
+
+
+def test_an_attack_that_changes_nothing_leaves_its_victim_unharmed() -> None:
+    row = Row(name="shielded", make=lambda _rng: Shielded())
+
+    assert {detection(row, attack) for attack in Attack if attack is not Attack.ROLLBACK} == {"unharmed"}
+    assert detection(row, Attack.ROLLBACK) == "accepted"

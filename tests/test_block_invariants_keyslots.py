@@ -14,7 +14,7 @@ from blkcrypto.base.status import BlkStatus
 from blkcrypto.block.capabilities import EVERYTHING
 from blkcrypto.block.init_key import init_key
 from blkcrypto.block.key import BlkCryptoKey, CryptoModeNum
-from blkcrypto.block.keyslots import KeyslotBusy
+from blkcrypto.block.keyslots import KeyslotBusy, KeyslotTable
 from blkcrypto.block.ops import NO_SLOT
 from blkcrypto.block.profile import CryptoProfile, SlotGrant
 from blkcrypto.block.sysfs import slot_views
@@ -382,3 +382,8 @@ def test_12_evicting_from_a_device_without_slots_goes_to_the_device_with_no_slot
     profile.evict_key(A)
 
     assert log.lines == ["resume", "evict A -1", "suspend"]
+
+
+def test_a_table_has_at_least_one_slot() -> None:
+    with pytest.raises(ValueError, match="at least one slot"):
+        KeyslotTable[BlkCryptoKey](0)

@@ -1,9 +1,11 @@
 """What each key design detects when its units are flipped, moved and replayed; and the page that says so."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from blkcrypto.fs.battery import page as page_module
 from blkcrypto.fs.battery.attacks import Attack, Finding, Verdict, attack_row, detection
 from blkcrypto.fs.battery.page import page
 from blkcrypto.fs.battery.rows import ROWS, UNENCRYPTED
@@ -99,3 +101,20 @@ def test_version_7_takes_the_master_key_semaphore_where_it_may_not() -> None:
 
 def test_the_page_is_what_the_runs_give() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), f"run: python -m blkcrypto.fs.battery.page {PAGE}"
+
+
+def test_the_page_is_written_to_the_file_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "attacks.md"
+    monkeypatch.setattr(page_module, "page", lambda: "the page\n")
+    for arguments in ([], [str(target), "another"]):
+        monkeypatch.setattr(sys, "argv", ["page", *arguments])
+        with pytest.raises(SystemExit, match="usage"):
+            page_module.main()
+    assert not target.exists()
+
+    monkeypatch.setattr(sys, "argv", ["page", str(target)])
+    page_module.main()
+
+    assert target.read_text() == "the page\n"

@@ -8,6 +8,7 @@ from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.fs.battery.rows import ROWS, UNENCRYPTED, Row
 from blkcrypto.fs.battery.subject import Subject
 from blkcrypto.fs.battery.trial import STEPS, run_battery
+from blkcrypto.fs.battery.unit_files import UnitSubject
 from blkcrypto.fs.battery.view import attackers_view
 from blkcrypto.fs.extents.subject import ExtentSubject
 from scenarios.designs import DESIGNS
@@ -150,3 +151,18 @@ def test_metadata_in_clear_shows_names_sizes_and_units_of_all_files_or_else_noth
     assert len(seen.in_use) == (8 if row.name == "aead-tree-extent" else 3)
     assert sorted(seen.sizes) == [10, 5000]
     assert sorted(map(len, seen.names)) == shown_name_bytes(row.name)
+
+
+@pytest.mark.parametrize("name", ["dm-crypt", "aead-integrity", "dm-default-key"])
+def test_a_hidden_table_takes_addresses_0_to_3_and_without_it_nothing_can_be_deleted(name: str) -> None:
+    subject = ROWS[name].make(rng(1))
+    assert isinstance(subject, UnitSubject)
+    subject.add_key()
+    subject.write("a", 0, bytes(10_000))
+    assert [subject.files[b"a"].units[unit][0] for unit in range(3)] == [4, 5, 6]
+
+    subject.remove_key()
+
+    assert not subject.delete_without_key()
+    subject.add_key()
+    assert subject.read("a") == bytes(10_000)

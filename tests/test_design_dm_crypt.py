@@ -403,3 +403,8 @@ def test_each_target_refuses_the_others_table() -> None:
 
 def test_every_stacked_design_has_a_row() -> None:
     assert [row.name for row in DESIGNS] == ["dm-crypt", "dm-inlinecrypt", "dm-default-key", "ecryptfs"]
+
+
+def test_a_key_that_does_not_divide_into_as_many_as_the_table_says_is_einval() -> None:
+    with pytest.raises(BlkCryptoError, match="129 bytes do not make 2 keys"):
+        device("aes:2-xts-plain64", key=bytes(range(129)))

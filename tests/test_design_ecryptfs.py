@@ -240,3 +240,42 @@ def test_a_damaged_header_gives_our_errors_or_a_key_of_the_right_size(hits: list
 def test_bytes_without_a_marker_are_einval(data: bytes) -> None:
     with pytest.raises(BlkCryptoError, match="EINVAL"):
         parse_header(data)
+
+
+def test_deleting_what_is_not_there_is_enoent() -> None:
+    with pytest.raises(BlkCryptoError, match="ENOENT"):
+        new_mount().delete("f")
+
+
+def test_a_header_has_room_for_as_many_packets_as_fit_8192_bytes() -> None:
+    # 26 bytes, then 2 + 29 and 2 + 22 bytes for each key: 148 of 55 bytes leave room, 149 would not.
+    keys = {number.to_bytes(8, "big"): KEY for number in range(149)}
+    fitting = dict(list(keys.items())[:148])
+    header = build_header(bytes(16), fitting, size=0, marker=bytes(4), salt=bytes(8))
+    assert (len(header), list(parse_header(header).tokens)) == (HEADER_BYTES, list(fitting))
+    with pytest.raises(BlkCryptoError, match="149 wrapping keys do not fit") as caught:
+        build_header(bytes(16), keys, size=0, marker=bytes(4), salt=bytes(8))
+    assert caught.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "why"),
+    [
+        (25, 1, "a header of 4096 bytes"),
+        (26, 0, "no authentication token"),
+        (27, 3, "a packet of tag 0x8c with 3 bytes"),
+        (27, 12, "a packet of tag 0x8c with 12 bytes"),  # 13 come before the wrapped key
+        (27, 192, "a packet of tag 0x8c with 192 bytes"),
+        (58, 21, "a packet of tag 0xed with 21 bytes"),
+        (57, 0xEE, "no packet of tag 0xed"),
+        (28, 5, "another version, cipher or size"),
+        (29, 9, "another version, cipher or size"),
+        (60, 9, "other contents"),
+    ],
+)
+def test_each_fault_of_a_header_is_einval_for_its_own_reason(at: int, value: int, why: str) -> None:
+    header = bytearray(build_header(bytes(16), {SIG: KEY}, size=5, marker=b"mark", salt=bytes(8)))
+    header[at] = value
+    with pytest.raises(BlkCryptoError, match=why) as caught:
+        parse_header(bytes(header))
+    assert caught.value.errno == errno.EINVAL

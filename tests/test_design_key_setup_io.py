@@ -459,3 +459,18 @@ def test_closing_files_evicts_their_keys_from_the_fallback() -> None:
     assert [slot for slot, _ in table.programmed()] == [0]
     bench.variant.close_file(bench.file)
     assert list(table.programmed()) == []
+
+
+def test_a_key_that_cannot_be_programmed_is_eio_and_its_reserved_object_serves_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fallback = Fallback(Kernel(), RunLoop(), np.random.default_rng(7))
+    bench = Bench("V6", extents=(), make=lambda checker: AlwaysBlkCrypto(checker, fallback))
+    monkeypatch.setattr(ExtentMasterKey, "extent_key", lambda _self, _nonce, size: bytes(size))  # weak
+    for _ in range(2):
+        with pytest.raises(BlkCryptoError) as caught:
+            bench.write(NEW, 0, page(1))
+        assert caught.value.errno == errno.EIO
+    monkeypatch.undo()
+
+    assert bench.write(NEW, 0, page(1)) != page(1)

@@ -1,15 +1,18 @@
 """Names, ranges and clones of the filesystem with extents: what is refused, and with which errno."""
 
 import errno
+import zlib
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.fs.extents import namespace
-from blkcrypto.fs.extents.designs import EXTENT_DESIGNS, CloneCheck, ExtentDesign
+from blkcrypto.fs.extents.designs import EXTENT_DESIGNS, LIGHT, CloneCheck, ExtentDesign
+from blkcrypto.fs.extents.extent_io import compress, decompress
 from blkcrypto.fs.extents.file import ExtentFile
-from tests.extent_world import BLOCK, World, blocks, every_design
+from tests.extent_world import BLOCK, World, blocks, every_design, items_of
 
 Call = Callable[[World, ExtentFile], object]
 
@@ -72,3 +75,64 @@ def test_a_file_that_is_closed_twice_is_closed_once() -> None:
     file.close()
     assert file.inode.opens == 1
     other.close()
+
+
+def test_a_subvolume_goes_with_its_cached_files_but_not_from_under_an_open_one() -> None:
+    world = World(LIGHT)
+    world.write("f", 0, blocks(0, 2))
+    kept = namespace.snapshot(world.volume)
+    file = namespace.open_file(world.volume, "d/f", kept)
+    file.read(0, BLOCK)
+
+    with pytest.raises(BlkCryptoError, match="EBUSY"):
+        namespace.delete_subvolume(world.volume, kept)
+    file.close()
+    namespace.delete_subvolume(world.volume, kept)
+
+    assert {inode.subvolume.number for inode in world.volume.cached} == {0}
+    assert world.read("f") == blocks(0, 2)
+
+
+def test_there_is_no_snapshot_to_read_before_one_was_made_and_no_inode_but_those_of_the_tree() -> None:
+    world = World(LIGHT)
+    world.write("f", 0, b"x")
+    for act in (lambda: world.read_snapshot("f"), lambda: world.volume.inode(world.disk.subvolumes[0], 999)):
+        with pytest.raises(BlkCryptoError) as caught:
+            act()
+        assert caught.value.errno == errno.ENOENT
+
+
+def test_a_write_into_a_hole_ends_where_a_preallocated_extent_begins_which_is_written_in_place() -> None:
+    world = World(LIGHT)
+    file = namespace.create(world.volume, "d/f")
+    file.preallocate(2 * BLOCK, 2 * BLOCK)
+    ((_, reserved),) = items_of(world, "f")
+
+    file.write(0, blocks(0, 4))
+    file.fsync()
+
+    assert [(at // BLOCK, item.extent.blocks) for at, item in items_of(world, "f")] == [(0, 2), (2, 2)]
+    assert items_of(world, "f")[1][1].extent is reserved.extent
+    assert world.read("f") == blocks(0, 4)
+
+
+@pytest.mark.parametrize(
+    ("stored", "ram_bytes", "why"),
+    [
+        (b"no deflate stream", BLOCK, "does not decompress"),
+        (zlib.compress(bytes(100)), 101, "holds 100 bytes, not 101"),
+    ],
+)
+def test_what_is_no_compressed_extent_is_eio(stored: bytes, ram_bytes: int, why: str) -> None:
+    with pytest.raises(BlkCryptoError, match=why) as caught:
+        decompress(stored, ram_bytes)
+    assert caught.value.errno == errno.EIO
+
+
+def test_data_is_compressed_only_where_that_saves_a_block() -> None:
+    noise = np.random.default_rng(1).bytes(2 * BLOCK)
+    assert compress(noise) is None
+    assert compress(bytes(BLOCK)) is None  # a block would still be a block
+    packed = compress(bytes(2 * BLOCK))
+    assert packed is not None
+    assert (len(packed), decompress(packed, 2 * BLOCK)) == (BLOCK, bytes(2 * BLOCK))

@@ -72,3 +72,9 @@ def test_a_cluster_encrypted_from_its_first_slot_would_be_damaged() -> None:
         file.read_cluster(CLUSTER)
 
     assert caught.value.errno == errno.EUCLEAN
+
+
+@pytest.mark.parametrize("nbytes", [16383, 16385, 0])
+def test_a_cluster_is_written_whole(nbytes: int) -> None:
+    with pytest.raises(ValueError, match=f"a cluster has 16384 bytes, not {nbytes}"):
+        new_file()[0].write_cluster(CLUSTER, bytes(nbytes))

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.fs.extents.keys import btrfs_like
 from blkcrypto.fs.fs_layer import CephLikeFile, FsLayerCipher, UbifsLikeFile
-from blkcrypto.fs.fscrypt.filesystem import FileSystem, ceph_like, ubifs_like
+from blkcrypto.fs.fscrypt.filesystem import FileSystem, ceph_like, ext4_like, ubifs_like
 from blkcrypto.fs.fscrypt.master_key import MasterKey
 from blkcrypto.fs.fscrypt.policy import PolicyFlags
-from blkcrypto.fs.fscrypt.validate import IvInoLblkUnsupported, check_supported
+from blkcrypto.fs.fscrypt.validate import DataUnitSizeUnsupported, IvInoLblkUnsupported, check_supported
 from tests.fscrypt_world import ADIANTUM, EXT4, INO, NONCE, RAW, UUID, policy_for, small_ext4
 from tests.oracle.fscrypt_files import Subject, contents_unit
 
@@ -145,3 +145,43 @@ def test_by_default_ubifs_reads_a_damaged_node_as_noise() -> None:
 
     assert file.read_block(0)[16:] == noise[16:]
     assert file.read_block(0)[:16] != noise[:16]
+
+
+@pytest.mark.parametrize("nbytes", [0, 4097])
+def test_a_ubifs_block_has_1_to_4096_bytes(nbytes: int) -> None:
+    with pytest.raises(ValueError, match=f"not {nbytes}"):
+        UbifsLikeFile(cipher(ubifs_like(UUID))).write_block(0, bytes(nbytes))
+
+
+def test_a_node_that_decompresses_to_another_length_than_it_says_is_einval() -> None:
+    file = UbifsLikeFile(cipher(ubifs_like(UUID)))
+    file.nodes[0] = replace(file.write_block(0, bytes(4096)), size=4095)
+
+    with pytest.raises(BlkCryptoError, match="4096 bytes, not 4095") as caught:
+        file.read_block(0)
+
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_a_ceph_file_has_nothing_past_its_end_and_zeroes_in_its_holes() -> None:
+    file = CephLikeFile(cipher(ceph_like(UUID)))
+    file.write(2 * 4096, b"end")
+
+    assert file.read(4096 - 1, 2) == bytes(2)
+    assert file.read(2 * 4096 + 2, 10) == b"d"
+    assert (file.read(2 * 4096 + 3, 10), file.read(10**6, 1)) == (b"", b"")
+
+
+def test_only_whole_blocks_where_a_filesystem_has_no_smaller_data_units() -> None:
+    policy = policy_for(MasterKey.from_raw(RAW), 0, log2_data_unit_size=12)
+    check_supported(policy, EXT4)
+    with pytest.raises(DataUnitSizeUnsupported, match="no choice of data unit size"):
+        check_supported(policy, ubifs_like(UUID))
+
+
+def test_from_7_3_lblk_32_needs_blocks_of_a_page() -> None:
+    policy = policy_for(MasterKey.from_raw(RAW), PolicyFlags.IV_INO_LBLK_32)
+    check_supported(policy, EXT4)
+    check_supported(policy, small_ext4())  # before, such files stay off blk-crypto
+    with pytest.raises(IvInoLblkUnsupported, match="block size equal to the page size"):
+        check_supported(policy, ext4_like(UUID, block_size=1024))

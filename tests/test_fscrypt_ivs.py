@@ -116,3 +116,8 @@ def test_only_lblk_32_limits_a_bio(scheme: IvScheme) -> None:
 def test_lblk_64_refuses_what_does_not_fit(ino: int, index: int) -> None:
     with pytest.raises(ValueError, match="32 bits"):
         iv.first_dun(IvScheme.IV_INO_LBLK_64, index, ino=ino)
+
+
+def test_many_lblk_32_duns_need_the_hashes_of_their_inodes() -> None:
+    with pytest.raises(ValueError, match="hashed inode numbers"):
+        iv.low_limbs(WRAPPING, np.zeros(1, np.int64), inos=np.ones(1, np.int64))

@@ -264,3 +264,38 @@ def test_t3_the_old_kernels_bug_hands_out_the_first_keys_data_unit_size(key: Mas
     second = KeySetup(small, key, EXT4, first_data_unit_size_wins=True).contents_key(2, NONCE)
     assert second is first
     assert second.crypto_cfg.data_unit_size == 4096
+
+
+def test_a_v1_key_that_was_removed_derives_nothing() -> None:
+    v1, policy = MasterKeyV1(RAW, bytes(8)), Policy(version=1, master_key=bytes(8))
+    v1.wipe_secret()
+    with pytest.raises(SecretWiped, match="ENOKEY"):
+        inode_key_bytes(policy, v1, EXT4, FSCRYPT_MODES[ModeNum.AES_256_XTS], NONCE)
+
+
+def test_a_wrapped_blob_goes_with_the_secret() -> None:
+    wrapped = MasterKey.from_hw_wrapped(BLOB, SW_SECRET)
+    assert wrapped.wrapped_blob == BLOB
+    wrapped.wipe_secret()
+    with pytest.raises(SecretWiped, match="ENOKEY"):
+        _ = wrapped.wrapped_blob
+
+
+def test_only_the_same_key_is_put_back_and_of_v1_only_the_same_descriptor(key: MasterKey) -> None:
+    old, new = MasterKeyV1(RAW, bytes(8)), MasterKeyV1(SHORT_RAW, bytes(8))
+    for target, again in (
+        (key, MasterKey.from_raw(SHORT_RAW)),
+        (key, old),
+        (old, MasterKeyV1(RAW, bytes(range(8)))),
+        (old, key),
+    ):
+        with pytest.raises(ValueError, match="put back"):
+            target.put_back(again)
+    old.put_back(new)
+    assert old.raw == SHORT_RAW
+
+
+@pytest.mark.parametrize("size", [0, 7, 9])
+def test_a_descriptor_has_8_bytes(size: int) -> None:
+    with pytest.raises(ValueError, match=f"has 8 bytes, not {size}"):
+        MasterKeyV1(RAW, bytes(size))

@@ -11,6 +11,8 @@ from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.fs.fscrypt.caller import ROOT, Caller
 from blkcrypto.fs.fscrypt.filesystem import FileSystem, ext4_like
+from blkcrypto.fs.fscrypt.inherit import InodeKind
+from blkcrypto.fs.fscrypt.inode_crypto import InodeCrypto
 from blkcrypto.fs.fscrypt.key_args import (
     AddKeyArg,
     AddKeyFlags,
@@ -37,7 +39,7 @@ from blkcrypto.fs.fscrypt.keyring import (
 )
 from blkcrypto.fs.fscrypt.keysetup import KeySetup
 from blkcrypto.fs.fscrypt.master_key import MasterKey, MasterKeySizeInvalid
-from blkcrypto.fs.fscrypt.policy import PolicyFlags
+from blkcrypto.fs.fscrypt.policy import Context, Policy, PolicyFlags
 from blkcrypto.fs.fscrypt.process_keys import (
     KeyRejected,
     KeyRevoked,
@@ -520,3 +522,26 @@ def test_the_rest_of_a_specifiers_union_is_ignored() -> None:
     data = bytearray(DESCRIPTOR.to_bytes())
     data[20] = 0xFF
     assert KeySpecifier.from_bytes(bytes(data)) == DESCRIPTOR
+
+
+def test_files_of_a_v1_direct_key_policy_share_one_key_which_goes_with_the_last_of_them() -> None:
+    evicted = list[BlkCryptoKey]()
+    keyring = FsKeyring(EXT4, Inodes(), evict_key=evicted.append)
+    crypto = InodeCrypto(EXT4, "ext4", keyring, evict_key=evicted.append)
+    keys = logon(64)
+    policy = Policy(
+        version=1, contents_mode=9, filenames_mode=9, flags=PolicyFlags.DIRECT_KEY, master_key=bytes(8)
+    )
+    infos = {}
+    for ino in (1, 2):
+        stored = Context(policy, bytes([ino]) * 16).to_bytes()
+        infos[ino] = crypto.load(ino, InodeKind.REGULAR, stored, process_keys=keys)
+    shared = [info.setup.contents_key(ino, info.nonce) for ino, info in infos.items() if info and info.setup]
+    assert len(shared) == 2
+    assert shared[0] is shared[1]
+    gone = []
+    for ino, info in infos.items():
+        assert info is not None
+        crypto.drop(ino, info)
+        gone.append(list(evicted))
+    assert gone == [[], [shared[0]]]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blkcrypto.fs.dirhash import Ext4HashVersion, ext4_hash
 from blkcrypto.fs.fscrypt.master_key import MasterKey
 from blkcrypto.fs.fscrypt.names import (
     CiphertextTooShort,
@@ -155,3 +156,8 @@ def test_a_no_key_name_finds_no_other_entry(ciphertext: bytes, data: st.DataObje
 def test_what_is_no_no_key_name_is_not_found(name: str) -> None:
     with pytest.raises(NoSuchNokeyName, match="ENOENT"):
         decode_nokey_name(name)
+
+
+def test_the_legacy_directory_hash_is_not_used_with_encryption() -> None:
+    with pytest.raises(ValueError, match="is not used with encryption"):
+        ext4_hash(b"name", Ext4HashVersion.LEGACY, bytes(16), signed=True)

@@ -96,6 +96,11 @@ def test_a_partial_permutation_moves_at_most_its_share(size: int, share: float, 
     assert moved <= round(share * size)
 
 
+def test_there_is_no_permutation_of_nothing() -> None:
+    with pytest.raises(ValueError, match="a permutation of 0 values"):
+        Permutation(0, stream(1, "test"))
+
+
 def test_a_permutation_leaves_about_one_value_in_place() -> None:
     # A random permutation has 1 fixed point on average, whatever its size; 200 of them have 200 +- 14.
     values = np.arange(1000)

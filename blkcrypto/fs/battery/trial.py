@@ -159,7 +159,6 @@ def _truncate(trial: _Trial) -> str:
         trial.compare()
     trial.subject.truncate("a", 2 * _BLOCK)
     trial.files["a"] = trial.files["a"].ljust(2 * _BLOCK, b"\0")
-    trial.subject.sync()
     trial.subject.remount()
     trial.subject.add_key()
     trial.compare()
