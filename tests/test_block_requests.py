@@ -321,6 +321,19 @@ def test_a_plug_is_flushed_before_the_33rd_request() -> None:
     assert [sector for _, sector in issued(world)] == [10 * n for n in range(40)]
 
 
+def test_a_full_plug_issues_directly_and_one_of_a_task_that_sleeps_goes_through_the_scheduler() -> None:
+    full, sleeping = World(native=None, depth=128), World(slots=1)
+    a, b = sleeping.key("A"), sleeping.key("B")
+
+    start(full, "task", *(one(full, 10 * n, None) for n in range(40)), plug=True)
+    start(sleeping, "task", one(sleeping, 0, a), one(sleeping, 100, b), plug=True)
+
+    inserted = [
+        sum(event.tracepoint is Tracepoint.RQ_INSERT for event in world.events) for world in (full, sleeping)
+    ]
+    assert inserted == [0, 1]
+
+
 @pytest.mark.parametrize(("first_kib", "expected"), [(128, 2), (124, 3)])
 def test_a_plug_whose_head_has_128_kib_is_flushed_before_the_next_request(
     first_kib: int, expected: int

@@ -161,3 +161,27 @@ def test_what_is_no_no_key_name_is_not_found(name: str) -> None:
 def test_the_legacy_directory_hash_is_not_used_with_encryption() -> None:
     with pytest.raises(ValueError, match="is not used with encryption"):
         ext4_hash(b"name", Ext4HashVersion.LEGACY, bytes(16), signed=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "half_md4", "tea"),
+    [
+        ("hello", (0x1746DA32, 0x420013B5), (0x6F5BB1A8, 0x231917C2)),
+        (
+            "a name of more than thirty-two bytes, as it happens",
+            (0xAC8D9FD2, 0x890D2FCD),
+            (0x62010DE2, 0xD90B4C88),
+        ),
+        ("größer als sechzehn Bytes und länger", (0x70910F5E, 0x6FDDD908), (0x597CE0DE, 0x1A58C32D)),
+    ],
+)
+def test_without_a_seed_hashes_of_names_are_those_of_e2fsprogs(
+    name: str, half_md4: tuple[int, int], tea: tuple[int, int]
+) -> None:
+    """As ``debugfs -R 'dx_hash -h half_md4 NAME'`` and ``-h tea`` of e2fsprogs print them."""
+    found = [
+        ext4_hash(name.encode(), version, bytes(16), signed=True)
+        for version in (Ext4HashVersion.HALF_MD4, Ext4HashVersion.TEA)
+    ]
+
+    assert found == [half_md4, tea]
