@@ -26,6 +26,7 @@ from blkcrypto.fs.authenticated.tree import MediumFull, TreeStore
 from blkcrypto.fs.keysetup_io.master import ExtentMasterKey
 from tests.fscrypt_world import RAW
 from tests.oracle.design_authenticated import extent_gcm, gcm
+from tests.oracle.slow_xts import xts_unit
 
 KEY, XTS_KEY, MAC_KEY = bytes(range(32)), bytes(range(64)), bytes(range(7, 39))
 OWNER = bytes(range(16))
@@ -166,6 +167,14 @@ def test_a_sealed_extent_is_what_the_oracle_says() -> None:
     entry, stored = store.extract(1)
     aad = associated_data(OWNER, 1)
     assert extent_gcm(RAW, entry[:16], aad, PAGE + PAGE) == (stored, entry[16:])
+
+
+def test_units_of_a_checksummed_seal_count_from_the_units_of_those_before_it() -> None:
+    entry, stored = ChecksumSealer(XTS_KEY).seal(OWNER, 3, PAGE + PAGE)
+    assert stored == b"".join(
+        xts_unit(XTS_KEY, dun.to_bytes(16, "little"), PAGE, "encrypt") for dun in (3 * 2, 3 * 2 + 1)
+    )
+    assert ChecksumSealer(XTS_KEY).unseal(OWNER, 3, entry, stored) == PAGE + PAGE
 
 
 @pytest.mark.parametrize("name", PLACEMENTS)
