@@ -10,7 +10,6 @@ from blkcrypto.fs.attacker import reused_pairs
 from blkcrypto.fs.extents import namespace
 from blkcrypto.fs.extents.balance import balance
 from blkcrypto.fs.extents.designs import IV_FROM_FS, LIGHT, ExtentDesign
-from blkcrypto.fs.extents.disk import MAX_COMPRESSED_BYTES
 from blkcrypto.fs.extents.errors import ChecksumMismatch
 from blkcrypto.fs.extents.items import COMPRESS_ZLIB, FileExtent
 from tests.extent_world import BLOCK, DESIGNS, World, blocks, every_design, items_of
@@ -95,7 +94,7 @@ def test_compressed_extents_are_encrypted_after_compression_from_data_unit_0(des
     extents = [item.extent for _, item in items_of(world, "f")]
 
     assert {extent.compression for extent in extents} == {COMPRESS_ZLIB}
-    assert max(extent.ram_bytes for extent in extents) == MAX_COMPRESSED_BYTES
+    assert max(extent.ram_bytes for extent in extents) == 128 * 1024
     assert on_device(world, "f") == b"compress me " * 40000
 
 

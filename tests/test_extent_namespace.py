@@ -10,6 +10,7 @@ import pytest
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.fs.extents import namespace
 from blkcrypto.fs.extents.designs import EXTENT_DESIGNS, LIGHT, CloneCheck, ExtentDesign
+from blkcrypto.fs.extents.disk import ExtentDisk
 from blkcrypto.fs.extents.extent_io import compress, decompress
 from blkcrypto.fs.extents.file import ExtentFile
 from tests.extent_world import BLOCK, World, blocks, every_design, items_of
@@ -136,3 +137,30 @@ def test_data_is_compressed_only_where_that_saves_a_block() -> None:
     packed = compress(bytes(2 * BLOCK))
     assert packed is not None
     assert (len(packed), decompress(packed, 2 * BLOCK)) == (BLOCK, bytes(2 * BLOCK))
+
+
+def test_a_preallocated_file_has_extents_of_at_most_128_mib() -> None:
+    mib = 1 << 20
+    world = World(LIGHT, max_extent_bytes=ExtentDisk(LIGHT).max_extent_bytes)
+    file = namespace.create(world.volume, "d/f")
+    file.preallocate(0, 300 * mib)
+
+    assert [item.extent.blocks * BLOCK for _, item in items_of(world, "f")] == [
+        128 * mib,
+        128 * mib,
+        44 * mib,
+    ]
+    assert file.read(200 * mib, 2 * BLOCK) == bytes(2 * BLOCK)
+
+
+def test_a_disk_is_filled_to_its_last_block_and_then_from_the_smallest_free_run_that_has_room() -> None:
+    disk = ExtentDisk(LIGHT, blocks=12)
+    assert [disk.allocate(4), disk.allocate(7)] == [1, 5]  # block 0 is no extent's
+    with pytest.raises(BlkCryptoError, match="ENOSPC"):
+        disk.allocate(1)
+    disk.give_back(5, 7)
+    disk.give_back(1, 3)
+
+    assert [disk.allocate(2), disk.allocate(1), disk.allocate(6), disk.allocate(1)] == [1, 3, 5, 11]
+    with pytest.raises(BlkCryptoError, match="ENOSPC"):
+        disk.allocate(1)
