@@ -19,7 +19,7 @@ from blkcrypto.block.crypt_ctx import BioCryptCtx
 from blkcrypto.block.key import BlkCryptoKey
 from blkcrypto.block.op import ReqOp
 from blkcrypto.block.ops import NO_SLOT
-from blkcrypto.block.request import Request, RequestState
+from blkcrypto.block.request import Request
 from blkcrypto.block.waiting import Task
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class PageRun:
         for page, tag, slot in zip(self.pages, self.tags, self.slots, strict=True):
             bio = page.bio(self._bdev)
             rq = Request(self.queue, bio, 1, page.op)
-            rq.tag, rq.keyslot, rq.state = tag, slot, RequestState.QUEUED
+            rq.tag, rq.keyslot = tag, slot
             if page.key is not None:
                 bio.crypt_ctx, bio.ctx_pool = BioCryptCtx(page.key, page.dun, self._owner), kernel.ctx_pool
                 rq.crypt_ctx = bio.crypt_ctx.copy(self._owner)

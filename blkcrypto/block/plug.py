@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from blkcrypto.block.bio import Bio
 from blkcrypto.block.merge import Attempt, Merge, attempt
 from blkcrypto.block.pages import PageRun
-from blkcrypto.block.request import Request, RequestState
+from blkcrypto.block.request import Request
 from blkcrypto.block.waiting import Task
 
 if TYPE_CHECKING:
@@ -68,7 +68,6 @@ class Plug:
         if self.requests and self.requests[-1].queue is not rq.queue:
             self.multiple_queues = True
         self.has_elevator |= rq.queue.scheduler.holds_back
-        rq.state = RequestState.QUEUED
         self.requests.append(rq)
         self._held += 1
 

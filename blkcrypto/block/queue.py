@@ -37,7 +37,7 @@ from blkcrypto.block.ops import NO_SLOT
 from blkcrypto.block.pages import Page, PageRun, PageSink, take
 from blkcrypto.block.plug import Plug
 from blkcrypto.block.profile import CryptoProfile
-from blkcrypto.block.request import FlushStep, Request, RequestState
+from blkcrypto.block.request import FlushStep, Request
 from blkcrypto.block.scheduler import MqDeadline, NoScheduler, Scheduler
 from blkcrypto.block.split import split_point
 from blkcrypto.block.submit import submit_bio_noacct
@@ -258,12 +258,10 @@ class RequestQueue:
     def _insert(self, rq: Request) -> None:
         if self.kernel.traced:
             self.kernel.trace(Tracepoint.RQ_INSERT, self.name, rq)
-        rq.state = RequestState.QUEUED
         self.scheduler.insert(rq)
 
     def _insert_data(self, rq: Request) -> None:
         """The data step of a flush goes straight to the dispatch list: it merges with nothing."""
-        rq.state = RequestState.QUEUED
         self._dispatch.append(rq)
         self.run()
 
@@ -291,7 +289,6 @@ class RequestQueue:
             if rq.tag == NO_TAG:
                 return False
         rq.started = True
-        rq.state = RequestState.IN_FLIGHT
         self.in_flight.add(rq)
         if self.kernel.traced:
             self.kernel.trace(Tracepoint.RQ_ISSUE, self.name, rq)
@@ -306,7 +303,6 @@ class RequestQueue:
     def requeue(self, rq: Request, *, put_back: bool = True) -> None:
         """The driver hands ``rq`` back untouched: the keyslot is kept, the driver's tag is not."""
         self.in_flight.discard(rq)
-        rq.state = RequestState.QUEUED
         if rq.sched_tag != NO_TAG and rq.tag != NO_TAG:
             self.tags.put(rq.tag)
             rq.tag = NO_TAG
@@ -344,7 +340,6 @@ class RequestQueue:
             self.kernel.trace(Tracepoint.RQ_COMPLETE, self.name, rq, nbytes >> SECTOR_SHIFT)
         last = nbytes == rq.nbytes
         if last:
-            rq.state = RequestState.COMPLETE
             self.in_flight.discard(rq)
         if last and self.kernel.era.release_before_callback:
             self._put_keyslot(rq)

@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 _NEVER_MERGED: Final = frozenset({ReqOp.FLUSH, ReqOp.WRITE_ZEROES})
 
 
-class RequestState(enum.Enum):
-    """Where a request is."""
-
-    IDLE = "built"
-    QUEUED = "in a plug, scheduler or dispatch list"
-    IN_FLIGHT = "at the device"
-    COMPLETE = "done"
-
-
 class FlushStep(enum.Enum):
     """What a write with PREFLUSH or FUA still needs."""
 
@@ -61,7 +52,6 @@ class Request:
         "blkg",
         "crypt_ctx",
         "flags",
-        "inserted",
         "ioprio",
         "keyslot",
         "nbytes",
@@ -72,7 +62,6 @@ class Request:
         "sector",
         "segments",
         "started",
-        "state",
         "tag",
         "write_hint",
         "write_stream",
@@ -95,13 +84,11 @@ class Request:
         self.keyslot = NO_SLOT
         self.tag = -1
         self.sched_tag = -1
-        self.inserted = 0
         self.started = False
-        self.state = RequestState.IDLE
         self.needs: list[FlushStep] = []
 
     def __repr__(self) -> str:
-        return f"<Request {self.op.name} {self.sector} + {self.sectors} {self.state.name}>"
+        return f"<Request {self.op.name} {self.sector} + {self.sectors}>"
 
     @property
     def sectors(self) -> int:
