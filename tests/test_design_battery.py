@@ -149,6 +149,7 @@ def test_metadata_in_clear_shows_names_sizes_and_units_of_all_files_or_else_noth
     assert seen.in_use is not None
     # Three units of 4096 bytes; or two extents of four blocks.
     assert len(seen.in_use) == (8 if row.name == "aead-tree-extent" else 3)
+    assert seen.in_use <= seen.units.keys()
     assert sorted(seen.sizes) == [10, 5000]
     assert sorted(map(len, seen.names)) == shown_name_bytes(row.name)
 
