@@ -286,13 +286,20 @@ def test_a_small_write_to_an_extent_seal_must_write_all_of_it() -> None:
     assert store.medium.writes - before == 4 + 1
 
 
+@pytest.mark.parametrize("blocks", [1, 2])
 @pytest.mark.parametrize("geometry", Geometry)
-def test_no_two_seals_or_entries_share_a_byte(geometry: Geometry) -> None:
+def test_no_two_seals_or_entries_share_a_byte(geometry: Geometry, blocks: int) -> None:
     seals = 400
     medium = Medium(1000)
-    store = in_place(random_nonces(), geometry, seals=seals)(medium)
-    store.write(0, b"".join(bytes([index % 251]) * BLOCK_BYTES for index in range(seals)))
+    store = in_place(random_nonces(), geometry, seals=seals, blocks=blocks)(medium)
+    store.write(0, b"".join(bytes([index % 251]) * (blocks * BLOCK_BYTES) for index in range(seals)))
     assert [store.read(index)[0] for index in range(seals)] == [index % 251 for index in range(seals)]
+    # 146 entries of 28 bytes fit a block; a run is such a block and its data, and three hold 400 seals.
+    entries, run = 1 + 8 * blocks, 1 + 146 * blocks
+    if geometry is Geometry.INTEGRITY_DEVICE:
+        assert store.data_offset(300) == (entries + 2 * run + 1 + (300 - 2 * 146) * blocks) * BLOCK_BYTES
+    else:
+        assert store.data_offset(300) == (entries + 3 + 300 * blocks) * BLOCK_BYTES
 
 
 def test_a_tree_of_two_levels_reads_back_and_reuses_freed_blocks() -> None:
