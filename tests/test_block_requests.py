@@ -387,3 +387,36 @@ def test_integrity_is_dropped_from_a_bio_with_a_context_with_a_warning() -> None
 
     assert ReqFlags.INTEGRITY not in bio.flags
     assert len(world.kernel.log) == 1
+
+
+def test_events_of_a_write_that_is_done_in_two_parts() -> None:
+    world = World(native=None)
+    world.submit((world.bio(WRITE, 8, pattern(4096)), None, 0))
+    world.memory_disk.complete_part(1024)
+    world.memory_disk.complete_part(3072)
+
+    assert world.events == [
+        (Tracepoint.BIO_QUEUE, "sda", WRITE, 8, 8),
+        (Tracepoint.GETRQ, "sda", WRITE, 8, 8),
+        (Tracepoint.RQ_ISSUE, "sda", WRITE, 8, 8),
+        (Tracepoint.RQ_COMPLETE, "sda", WRITE, 8, 2),
+        (Tracepoint.RQ_COMPLETE, "sda", WRITE, 10, 6),
+    ]
+
+
+def test_events_of_a_request_that_waits_in_a_scheduler_and_is_handed_back() -> None:
+    world = World(native=None, scheduler="mq-deadline")
+    world.memory_disk.busy = 1
+    world.submit((world.bio(WRITE, 8, pattern(512)), None, 0))
+    world.loop.run()
+
+    assert [event.tracepoint for event in world.events] == [
+        Tracepoint.BIO_QUEUE,
+        Tracepoint.GETRQ,
+        Tracepoint.RQ_INSERT,
+        Tracepoint.RQ_ISSUE,
+        Tracepoint.RQ_REQUEUE,
+        Tracepoint.RQ_ISSUE,
+        Tracepoint.RQ_COMPLETE,
+    ]
+    assert {event[1:] for event in world.events} == {("sda", WRITE, 8, 1)}
