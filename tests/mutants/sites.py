@@ -18,10 +18,11 @@ _ARITHMETIC: Final[dict[type[ast.operator], type[ast.operator]]] = {
 }  # fmt: skip
 # What says nothing about behaviour: words for people, types, and our own assertions.
 _SILENT: Final = (ast.Raise, ast.JoinedStr, ast.Assert)
-_REMOVED: Final = (ast.AugAssign, ast.Raise, ast.Continue, ast.Break, ast.Delete)
+_REMOVED: Final = (ast.AugAssign, ast.Raise, ast.Continue, ast.Break)
 _NO_BEHAVIOUR: Final = ("annotation", "returns", "decorator_list", "bases", "type_params")
 _SILENT_FUNCTIONS: Final = {"__repr__", "__str__"}
-_SYMMETRIC: Final = {"min", "max", "np.array_equal"}  # any order of arguments is the same
+# Their arguments may stand in any order.
+_SYMMETRIC: Final = {"min", "max", "np.array_equal", "np.minimum", "np.maximum"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ def _is_silent(node: ast.AST) -> bool:
         return True
     if isinstance(node, ast.ClassDef) and any("Protocol" in ast.unparse(base) for base in node.bases):
         return True
+    if isinstance(node, ast.keyword) and node.arg == "strict":
+        return True  # zip's: an assertion too
     return isinstance(node, _SILENT)
 
 
@@ -149,6 +152,9 @@ def _can_go(node: ast.stmt) -> bool:
         return not isinstance(node.targets[0], ast.Name | ast.Tuple)
     if isinstance(node, ast.Expr):
         return not isinstance(node.value, ast.Constant | ast.Yield | ast.YieldFrom)
+    if isinstance(node, ast.Delete):
+        # ``del name`` says that an argument is not used.
+        return not isinstance(node.targets[0], ast.Name)
     return isinstance(node, _REMOVED)
 
 
