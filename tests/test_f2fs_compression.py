@@ -78,3 +78,23 @@ def test_a_cluster_encrypted_from_its_first_slot_would_be_damaged() -> None:
 def test_a_cluster_is_written_whole(nbytes: int) -> None:
     with pytest.raises(ValueError, match=f"a cluster has 16384 bytes, not {nbytes}"):
         new_file()[0].write_cluster(CLUSTER, bytes(nbytes))
+
+
+@pytest.mark.parametrize(("noise", "slots"), [(10_000, [COMPRESS_ADDR, 1, 2, 3]), (12_300, [1, 2, 3, 4])])
+def test_a_cluster_is_compressed_if_that_saves_one_of_its_four_blocks(noise: int, slots: list[int]) -> None:
+    """Noise does not shrink: with 24 bytes of header, 10,000 bytes take three blocks and 12,300 take four."""
+    file, _ = new_file()
+    data = NOISE[:noise].ljust(16384, b"\0")
+    file.write_cluster(CLUSTER, data)
+
+    assert [file.slots[index] for index in range(START, START + 4)] == slots
+    assert file.read_cluster(CLUSTER) == data
+
+
+def test_a_cluster_that_is_written_again_has_the_blocks_of_the_last_write_only() -> None:
+    file, _ = new_file()
+    file.write_cluster(CLUSTER, NOISE)
+    file.write_cluster(CLUSTER, TEXT)
+
+    assert [file.slots[index] for index in range(START, START + 4)] == [COMPRESS_ADDR, 5, 0, 0]
+    assert file.read_cluster(CLUSTER) == TEXT

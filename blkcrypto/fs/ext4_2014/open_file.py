@@ -58,8 +58,7 @@ class OpenFile:
             FileTooLarge: EFBIG.
             NoSpace: ENOSPC; pages before the one that failed are written.
         """
-        if pos + len(data) > BLOCKS_PER_INODE * BLOCK_BYTES:
-            raise FileTooLarge(f"{pos + len(data)} bytes, but inodes have {BLOCKS_PER_INODE} blocks")
+        _check_size(pos + len(data))
         for piece in pieces(pos, data, BLOCK_BYTES):
             whole = len(piece.data) == BLOCK_BYTES
             self.write_page(piece.unit, piece.data if whole else piece.over(self.read_page(piece.unit)))
@@ -81,7 +80,12 @@ class OpenFile:
         ).tobytes()
 
     def truncate(self, size: int) -> None:
-        """Cut off, or add a hole; bytes past the end in the last page become zeroes."""
+        """Cut off, or add a hole; bytes past the end in the last page become zeroes.
+
+        Raises:
+            FileTooLarge: EFBIG.
+        """
+        _check_size(size)
         keep = -(-size // BLOCK_BYTES)
         if size < self.inode.size and size % BLOCK_BYTES and self.inode.blocks[keep - 1]:
             last = self.read_page(keep - 1)[: size % BLOCK_BYTES]
@@ -90,3 +94,8 @@ class OpenFile:
         self.inode.blocks[keep:] = [0] * (BLOCKS_PER_INODE - keep)
         self.inode.size = size
         self._volume.layout.store(self.inode)
+
+
+def _check_size(size: int) -> None:
+    if size > BLOCKS_PER_INODE * BLOCK_BYTES:
+        raise FileTooLarge(f"{size} bytes, but inodes have {BLOCKS_PER_INODE} blocks")
