@@ -14,10 +14,12 @@ from blkcrypto.fs.fscrypt.inherit import InodeKind
 from blkcrypto.fs.fscrypt.policy import Policy
 from blkcrypto.fs.smallfs import file as files
 from blkcrypto.fs.smallfs import ioctls, namei
+from blkcrypto.fs.smallfs.directory import Directory
 from blkcrypto.fs.smallfs.mount import Mount
 from blkcrypto.fs.smallfs.rename import RenameFlags, rename
 from blkcrypto.fs.smallfs.symlink import readlink, symlink
-from tests.small_world import new_mount, read, write
+from tests.fscrypt_world import EXT4
+from tests.small_world import add_key, encrypted_dir, new_device, new_mount, read, write
 
 BLOCK = 4096
 CONTENTS = bytes(number for number in range(1, 5) for _ in range(BLOCK))
@@ -150,3 +152,93 @@ def test_a_new_symlink_is_the_inode_that_has_its_name(mount: Mount) -> None:
 def test_a_new_inode_is_its_maker_s(mount: Mount) -> None:
     made = [namei.create(mount, "f", caller=Caller(1000)), symlink(mount, b"f", "l", Caller(1001))]
     assert [inode.disk.uid for inode in made] == [1000, 1001]
+
+
+def test_an_inode_that_cannot_get_its_key_is_not_made() -> None:
+    """No hardware and no fallback: the name is not entered, and the inode is gone again."""
+    mount = new_mount(EXT4, device=new_device(EXT4, native=None, has_fallback=False))
+    encrypted_dir(mount, "d", add_key(mount))
+    before, cached = set(mount.disk.inodes), set(mount.cached)
+    with pytest.raises(BlkCryptoError, match="ENOPKG"):
+        namei.create(mount, "d/f")
+    assert (namei.readdir(mount, "d"), set(mount.disk.inodes), set(mount.cached)) == ([], before, cached)
+
+
+def test_an_open_file_and_its_directories_stay_cached_until_it_is_closed(mount: Mount) -> None:
+    namei.create(mount, "empty/sub", InodeKind.DIRECTORY)
+    namei.create(mount, "empty/other", InodeKind.DIRECTORY)
+    file = files.open_file(mount, "empty/sub/f", make=True)
+    mount.drop_caches()
+    assert {inode.disk.ino for inode in mount.cached} == {
+        inode.disk.ino for inode in (mount.root(), *map(mount.inode, (12, 14)), file.inode)
+    }
+    file.close()
+    mount.drop_caches()
+    assert mount.cached == ()
+
+
+def test_a_dirty_file_stays_cached_until_it_is_written_back(mount: Mount) -> None:
+    write(mount, "file", b"dirty")
+    inode = namei.existing(mount, "file")
+    mount.evict_unlocked([inode.disk.ino])
+    assert inode in mount.cached
+    mount.sync_filesystem()
+    mount.evict_unlocked([inode.disk.ino])
+    assert inode not in mount.cached
+
+
+def test_a_nameless_file_lives_until_it_is_closed(mount: Mount) -> None:
+    before = set(mount.disk.inodes)
+    file = files.open_tmpfile(mount, "empty")
+    file.write(0, b"x" * BLOCK)
+    file.fsync()
+    ino = file.inode.disk.ino
+    assert (file.read(0, 9), namei.readdir(mount, "empty"), ino in mount.disk.inodes) == (b"x" * 9, [], True)
+    file.close()
+    assert set(mount.disk.inodes) == before
+    assert ino not in {owner for owner, _ in mount.disk.owners.values()}
+
+
+def test_a_file_lives_until_its_last_name_is_gone(mount: Mount) -> None:
+    namei.link(mount, "file", "empty/again")
+    namei.unlink(mount, "file")
+    assert read(mount, "empty/again") == CONTENTS
+    namei.unlink(mount, "empty/again")
+    assert not mount.disk.owners
+
+
+@pytest.mark.parametrize(("v1", "nbytes"), [(True, 12), (False, 24)])
+def test_a_policy_is_told_to_a_buffer_that_it_fits(v1: bool, nbytes: int) -> None:
+    """fscrypt.rst: FS_IOC_GET_ENCRYPTION_POLICY_EX fails with EOVERFLOW, the old ioctl knows v1 only."""
+    mount = new_mount()
+    policy = encrypted_dir(mount, "d", add_key(mount, descriptor=b"descript" if v1 else b""))
+    file = files.open_file(mount, "d")
+    assert ioctls.get_policy_ex(file, nbytes) == policy.to_bytes()
+    with pytest.raises(BlkCryptoError, match="EOVERFLOW"):
+        ioctls.get_policy_ex(file, nbytes - 1)
+    if v1:
+        assert ioctls.get_policy_v1(file) == policy.to_bytes()
+    else:
+        with pytest.raises(BlkCryptoError, match="EINVAL"):
+            ioctls.get_policy_v1(file)
+    assert ioctls.get_nonce(file) == (file.inode.disk.context or b"")[-16:]
+
+
+def test_what_is_not_encrypted_has_neither_policy_nor_nonce(mount: Mount) -> None:
+    file = files.open_file(mount, "file")
+    for ask in (ioctls.get_policy, ioctls.get_policy_v1, ioctls.get_policy_ex, ioctls.get_nonce):
+        with pytest.raises(BlkCryptoError, match="ENODATA"):
+            ask(file)
+
+
+def test_names_of_equal_hashes_are_found_until_each_is_removed() -> None:
+    directory = Directory()
+    for number, name in enumerate((b"a", b"b", b"c")):
+        directory.put(name, number, (1, 2) if name != b"c" else (1, 3))
+    directory.put(b"b", 9, (1, 2))
+    assert (directory.with_hashes((1, 2)), directory.entries[b"b"]) == ([b"a", b"b"], 9)
+    directory.remove(b"a")
+    assert directory.with_hashes((1, 2)) == [b"b"]
+    directory.remove(b"b")
+    assert list(directory.with_hashes((1, 2))) == []
+    assert (list(directory.entries), directory.hashes) == ([b"c"], {b"c": (1, 3)})

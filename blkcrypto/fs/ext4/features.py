@@ -1,4 +1,4 @@
-"""Feature bits and inode flags of ext4, by the names Linux gives them.
+"""Feature bits and inode flags of ext4 that matter here, by the names Linux gives them.
 
 Source: fs/ext4/ext4.h; Documentation/filesystems/ext4/super.rst and inodes.rst.
 """
@@ -10,7 +10,6 @@ from typing import Final
 class Compat(enum.IntFlag):
     """``s_feature_compat``, of which little matters to a reader."""
 
-    HAS_JOURNAL = 0x0004
     DIR_INDEX = 0x0020
     SPARSE_SUPER2 = 0x0200
     STABLE_INODES = 0x0800
@@ -19,17 +18,14 @@ class Compat(enum.IntFlag):
 class Incompat(enum.IntFlag):
     """``s_feature_incompat``: what a reader must know, or else leave the filesystem alone."""
 
-    COMPRESSION = 0x00001
     FILETYPE = 0x00002
     RECOVER = 0x00004
-    JOURNAL_DEV = 0x00008
     META_BG = 0x00010
     EXTENTS = 0x00040
     BIT64 = 0x00080
     MMP = 0x00100
     FLEX_BG = 0x00200
     EA_INODE = 0x00400
-    DIRDATA = 0x01000
     CSUM_SEED = 0x02000
     LARGEDIR = 0x04000
     INLINE_DATA = 0x08000
@@ -47,11 +43,9 @@ class RoCompat(enum.IntFlag):
     GDT_CSUM = 0x00010
     DIR_NLINK = 0x00020
     EXTRA_ISIZE = 0x00040
-    HAS_SNAPSHOT = 0x00080
     QUOTA = 0x00100
     BIGALLOC = 0x00200
     METADATA_CSUM = 0x00400
-    REPLICA = 0x00800
     READONLY = 0x01000
     PROJECT = 0x02000
     SHARED_BLOCKS = 0x04000
@@ -82,6 +76,5 @@ class InodeFlags(enum.IntFlag):
     INDEX = 0x00001000
     EXTENTS = 0x00080000
     VERITY = 0x00100000
-    EA_INODE = 0x00200000
     INLINE_DATA = 0x10000000
     CASEFOLD = 0x40000000
