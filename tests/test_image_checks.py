@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blkcrypto.fs.image import contents, golden
+from blkcrypto.fs.image import verify as verifying
 from blkcrypto.fs.image.golden import compare
 from blkcrypto.fs.image.verify import MAX_PROBLEMS, VerifyReport, verify
 from blkcrypto.fs.selftest import SelfTestReport
@@ -131,6 +133,41 @@ def test_any_range_of_a_file_reads_as_that_part_of_the_whole(
     whole = read_all(image, node)
 
     assert image.contents(node).read(pos, nbytes) == whole[pos : pos + nbytes]
+
+
+@pytest.mark.parametrize("chunk", [4096, 8192])
+def test_the_size_of_chunks_shows_nowhere(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are 1 MiB, and no file of the images has so much."""
+    image = opened_case(PERFILE, with_key=True)
+    top = image.find(b"/v2-perfile")
+    node = image.find(b"/v2-perfile/f-sparse2")
+    whole, checked = read_all(image, node), verify(image, top).checked
+    for module in (contents, golden, verifying):
+        monkeypatch.setattr(module, "CHUNK_BYTES", chunk)
+
+    pieces = list(image.contents(node).chunks())
+
+    assert [len(piece) for piece in pieces] == [chunk] * (len(whole) // chunk)
+    assert (b"".join(pieces), verify(image, top).checked) == (whole, checked)
+
+
+@pytest.mark.parametrize("chunk", [4096, 1 << 20])
+def test_the_first_byte_that_differs_is_named(
+    chunk: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(golden, "CHUNK_BYTES", chunk)
+    case = golden_case(PERFILE)
+    item = item_of(case, "f-sparse2")
+    part = item["segments"][-1]
+    recorded = hashlib.shake_128(part["seed"].encode()).digest(part["length"])
+    other = hashlib.shake_128(b"other").digest(part["length"])
+    part["seed"] = "other"
+    differs = next(at for at in range(part["length"]) if recorded[at] != other[at])
+
+    (found,) = compared(tmp_path, PERFILE, case).mismatches
+
+    assert (found.subject, found.what) == ("file f-sparse2", "contents")
+    assert found.where == f"byte {part['offset'] + differs}"
 
 
 # The record of a case, changed: what compares must then differ.

@@ -220,6 +220,22 @@ def test_spare_bytes_without_the_magic_are_no_attributes() -> None:
     assert list(inode_xattrs(bytes(96))) == []
 
 
+@pytest.mark.parametrize(
+    ("version", "word", "minor"), [(Ext4HashVersion.HALF_MD4, 1, 2), (Ext4HashVersion.TEA, 0, 1)]
+)
+def test_no_name_has_the_hash_that_ends_a_directory(version: Ext4HashVersion, word: int, minor: int) -> None:
+    """Nothing is hashed of an empty name: its hashes are two words of the seed, the lowest bit cleared."""
+    for value, major in (
+        (0xFFFFFFFF, 0xFFFFFFFC),
+        (0xFFFFFFFE, 0xFFFFFFFC),
+        (0xFFFFFFFD, 0xFFFFFFFC),
+        (5, 4),
+    ):
+        words = [7, 7, 7, 7]
+        words[word], words[minor] = value, 0x12345679
+        assert ext4_hash(b"", version, struct.pack("<4I", *words), signed=False) == (major, 0x12345679)
+
+
 # The hash in a no-key name: of the version and signedness that the superblock names.
 
 

@@ -11,6 +11,7 @@ from blkcrypto.base.errors import BadInput, BlkCryptoError
 from blkcrypto.fs.ext4 import Ext4Volume
 from blkcrypto.fs.ext4.features import Incompat, InodeFlags, RoCompat
 from blkcrypto.fs.image import EncryptedImage
+from blkcrypto.fs.image import overwrite as overwriting
 from blkcrypto.fs.image.overwrite import overwrite
 from tests.fscrypt_world import needs_golden
 from tests.image_world import (
@@ -73,6 +74,28 @@ def test_any_range_below_the_end_is_spliced_in(pos: int, data: bytes) -> None:
 
     item = item_of(case, "f-5000")
     assert plaintext(after, case, item) == spliced(plaintext(before, case, item), pos, data)
+
+
+@pytest.mark.parametrize(("pos", "nbytes"), [(0, 5000), (1000, 1100), (1024, 2048), (2047, 2), (3000, 2000)])
+def test_a_write_of_several_chunks_is_one_write(
+    pos: int, nbytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks are 1 MiB, and no file of the images has so much."""
+    monkeypatch.setattr(overwriting, "CHUNK_BYTES", 1024)
+    data = bytes(at % 251 for at in range(nbytes))
+
+    before, after, case = write(DU512, "f-5000", pos, data)
+
+    item = item_of(case, "f-5000")
+    assert plaintext(after, case, item) == spliced(plaintext(before, case, item), pos, data)
+
+
+def test_a_write_counts_its_data_units_over_all_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes 1000 to 3999 lie in units 1 to 7 of 512 bytes."""
+    monkeypatch.setattr(overwriting, "CHUNK_BYTES", 1024)
+    image = opened(golden_image("image-1k"), keys_of(golden_case(DU512)))
+
+    assert overwrite(image, image.find(b"/v2-du512/f-5000"), 1000, io.BytesIO(bytes(3000)), 3000) == 7
 
 
 @pytest.mark.parametrize(
