@@ -9,16 +9,13 @@ import struct
 import pytest
 
 from blkcrypto.base.errors import BadInput
-from blkcrypto.fs.dirhash import Ext4HashVersion, ext4_hash
 from blkcrypto.fs.ext4.directory import DirEntry, block_entries
 from blkcrypto.fs.ext4.extents import Extent, tree_extents
-from blkcrypto.fs.ext4.features import Compat, InodeFlags
+from blkcrypto.fs.ext4.features import InodeFlags
 from blkcrypto.fs.ext4.groups import inode_table
 from blkcrypto.fs.ext4.inode import Inode, parse_inode
 from blkcrypto.fs.ext4.xattrs import Xattr, inode_xattrs
-from blkcrypto.fs.fscrypt.nokey import decode_nokey_name
-from tests.fscrypt_world import needs_golden
-from tests.image_world import Surgeon, golden_image, layout_image, opened
+from tests.image_world import layout_image, opened
 
 
 @pytest.mark.parametrize(("size", "table"), [(32, 0x01020304), (64, 0x05060708_01020304)])
@@ -218,75 +215,6 @@ def test_attributes_of_an_inode_count_their_values_from_behind_the_magic() -> No
 
 def test_spare_bytes_without_the_magic_are_no_attributes() -> None:
     assert list(inode_xattrs(bytes(96))) == []
-
-
-@pytest.mark.parametrize(
-    ("version", "word", "minor"), [(Ext4HashVersion.HALF_MD4, 1, 2), (Ext4HashVersion.TEA, 0, 1)]
-)
-def test_no_name_has_the_hash_that_ends_a_directory(version: Ext4HashVersion, word: int, minor: int) -> None:
-    """Nothing is hashed of an empty name: its hashes are two words of the seed, the lowest bit cleared."""
-    for value, major in (
-        (0xFFFFFFFF, 0xFFFFFFFC),
-        (0xFFFFFFFE, 0xFFFFFFFC),
-        (0xFFFFFFFD, 0xFFFFFFFC),
-        (5, 4),
-    ):
-        words = [7, 7, 7, 7]
-        words[word], words[minor] = value, 0x12345679
-        assert ext4_hash(b"", version, struct.pack("<4I", *words), signed=False) == (major, 0x12345679)
-
-
-# The hash in a no-key name: of the version and signedness that the superblock names.
-
-
-@needs_golden
-@pytest.mark.parametrize(
-    ("version", "flags", "base", "signed"),
-    [
-        (1, 1, Ext4HashVersion.HALF_MD4, True),
-        (1, 2, Ext4HashVersion.HALF_MD4, False),
-        (2, 1, Ext4HashVersion.TEA, True),
-        (2, 2, Ext4HashVersion.TEA, False),
-        (4, 1, Ext4HashVersion.HALF_MD4, False),
-        (5, 1, Ext4HashVersion.TEA, False),
-    ],
-)
-def test_no_key_names_have_the_hash_that_the_superblock_asks_for(
-    version: int, flags: int, base: Ext4HashVersion, signed: bool
-) -> None:
-    data = golden_image("image-4k")
-    data[1024 + 0xFC] = version
-    Surgeon(data).put32(1024 + 0x160, flags)
-    image = opened(data, checksums=False)
-    top = image.find(b"/v2-perfile")
-    seed = bytes(data[1024 + 0xEC : 1024 + 0xFC])
-    for node in image.children(top):
-        nokey = decode_nokey_name(node.name.decode())
-        assert (nokey.dir_hash, nokey.minor_hash) == ext4_hash(node.stored_name, base, seed, signed=signed)
-
-
-@needs_golden
-@pytest.mark.parametrize("version", [0, 3, 6])
-def test_a_directory_ordered_by_another_hash_is_not_listed_without_its_key(version: int) -> None:
-    data = golden_image("image-4k")
-    data[1024 + 0xFC] = version
-    image = opened(data, checksums=False)
-    with pytest.raises(BadInput, match=f"hash version {version}"):
-        list(image.children(image.find(b"/v2-perfile")))
-
-
-@needs_golden
-@pytest.mark.parametrize("without", ["the feature", "a single block"])
-def test_a_directory_that_linux_lists_in_order_of_its_blocks_has_no_hashes(without: str) -> None:
-    data = golden_image("image-4k")
-    surgeon = Surgeon(data)
-    if without == "the feature":
-        surgeon.put32(1024 + 0x5C, surgeon.u32(1024 + 0x5C) & ~Compat.DIR_INDEX)
-    else:
-        surgeon.put32(surgeon.inode_at(12) + 4, 2 * 4096)
-    image = opened(data, checksums=False)
-    names = [node.name.decode() for node in image.children(image.find(b"/v2-perfile"))]
-    assert {(nokey.dir_hash, nokey.minor_hash) for nokey in map(decode_nokey_name, names)} == {(0, 0)}
 
 
 def test_the_last_block_of_a_filesystem_can_be_read_and_none_beyond() -> None:
