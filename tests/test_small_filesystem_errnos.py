@@ -50,6 +50,15 @@ CASES: dict[str, tuple[int, Call]] = {
     "removing a full directory": (errno.ENOTEMPTY, lambda m: namei.rmdir(m, "full")),
     "renaming nothing": (errno.ENOENT, lambda m: rename(m, "none", "new")),
     "a directory into itself": (errno.EINVAL, lambda m: rename(m, "full", "full/sub/full")),
+    "a directory for what is in it": (
+        errno.EINVAL,
+        lambda m: rename(m, "full", "full/sub", RenameFlags.EXCHANGE),
+    ),
+    "what is in a directory for it": (
+        errno.EINVAL,
+        lambda m: rename(m, "full/sub", "full", RenameFlags.EXCHANGE),
+    ),
+    "what is in a directory over it": (errno.ENOTEMPTY, lambda m: rename(m, "full/sub", "full")),
     "a directory over a file": (errno.ENOTDIR, lambda m: rename(m, "empty", "file")),
     "a file over a directory": (errno.EISDIR, lambda m: rename(m, "file", "empty")),
     "a directory over a full one": (errno.ENOTEMPTY, lambda m: rename(m, "empty", "full")),

@@ -45,6 +45,9 @@ def rename(mount: Mount, old: str, new: str, flags: RenameFlags = RenameFlags.NO
     source, target = lookup(mount, old), lookup(mount, new)
     if source.inode is None:
         raise NoEntry(f"no {old!r}")
+    exchanges = bool(flags & RenameFlags.EXCHANGE)
+    if source.inode in target.parents or (exchanges and target.inode in source.parents):
+        raise IntoItself("a directory cannot move into itself")
     _check_target(source.inode, target, flags)
     mount.want_write()
     if source.nokey or target.nokey:
@@ -56,8 +59,6 @@ def rename(mount: Mount, old: str, new: str, flags: RenameFlags = RenameFlags.NO
 
 def _check_target(inode: Incore, target: Found, flags: RenameFlags) -> None:
     is_dir = inode.disk.kind is InodeKind.DIRECTORY
-    if inode in target.parents:
-        raise IntoItself("a directory cannot move into itself")
     if target.inode is None:
         if flags & RenameFlags.EXCHANGE:
             raise NoEntry("exchange needs two names")
