@@ -51,7 +51,7 @@ class Found:
     name: bytes
     disk_name: bytes | None
     inode: Incore | None
-    nokey: bool
+    nokey: bool = False
     hashes: Hashes | None = None
 
     @property
@@ -71,7 +71,7 @@ def lookup(mount: Mount, path: str) -> Found:
     here = mount.root()
     parents = [here]
     if not parts:
-        return Found(tuple(parents), b"", None, here, nokey=False)
+        return Found(tuple(parents), b"", None, here)
     for part in parts[:-1]:
         found = _lookup_in(mount, tuple(parents), part)
         if found.inode is None:
@@ -89,7 +89,7 @@ def _lookup_in(mount: Mount, parents: tuple[Incore, ...], name: bytes) -> Found:
         raise NameTooLong(f"a name of {len(name)} bytes: at most {NAME_MAX}")
     if directory.disk.is_casefolded and mount.strict_encoding:
         check_strict(name)
-    found = Found(parents, name, None, None, nokey=False)
+    found = Found(parents, name, None, None)
     info = mount.info(directory, allow_unsupported=True)
     if info is None and directory.disk.context is not None:
         found.nokey = True
