@@ -60,17 +60,32 @@ class Recorded:
     def tests(self, site: Site) -> list[tuple[float, str]]:
         """Seconds and node ids of what reaches the statement.
 
-        What runs on import is reached by whatever reaches its file, or else its folder.
+        What runs on import is reached by whatever reaches its file, or else its folder, and by all tests
+        of the modules that import it: comparing a constant reaches no line.
         """
         lines = self._reached(site.path)
         reached = {test for line in range(site.first, site.last + 1) for test in lines.get(line, ())}
+        imported: set[str] = set()
         if "" in reached:
             reached = {test for tests in lines.values() for test in tests}
+            imported = self._importing(site.path)
         if reached == {""}:
             beside = [self._reached(path) for path in site.path.parent.glob("*.py")]
             reached = {test for lines in beside for tests in lines.values() for test in tests}
-        tests = {test.partition("|")[0] for test in reached if test and not _NOT_ALONE.search(test)}
+        reached = imported | {test.partition("|")[0] for test in reached if test}
+        tests = {test for test in reached if not _NOT_ALONE.search(test)}
         return sorted((self._seconds.get(test, _UNKNOWN_S), test) for test in tests)
+
+    def _importing(self, path: Path) -> set[str]:
+        """Tests of the modules that import the file by its name."""
+        *parents, name = path.relative_to(ROOT).with_suffix("").parts
+        package = ".".join(parents)
+        files = {
+            f"tests/{module.name}"
+            for module in (ROOT / "tests").glob("test_*.py")
+            if re.search(rf"from {package}(\.{name} import|  *import .*\b{name}\b)", module.read_text())
+        }
+        return {test for test in self._seconds if test.partition("::")[0] in files}
 
     def _reached(self, path: Path) -> dict[int, list[str]]:
         name = str(path.relative_to(ROOT))
