@@ -287,7 +287,8 @@ def test_vectors_of_direct_io_follow_the_pages_of_the_users_buffer() -> None:
     world = Watched(ext4_like(UUID, block_size=1024))
     file = world.open()
     file.direct_write(0, bytes(6 * 1024), address=1024)
-    assert world.vecs == [[(1024, 3072), (0, 3072)]]
+    file.direct_read(0, 6 * 1024, address=2048)
+    assert world.vecs == [[(1024, 3072), (0, 3072)], [(2048, 2048), (0, 4096)]]
 
 
 def test_direct_and_buffered_io_write_the_same_ciphertext() -> None:

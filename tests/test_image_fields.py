@@ -147,8 +147,8 @@ def entry(ino: int, name: bytes, length: int, kind: int = 1) -> bytes:
     return (struct.pack("<IHBB", ino, length, len(name) & 0xFF, kind) + name).ljust(length, b"\0")
 
 
-def listed(block: bytes, *, has_filetype: bool = True, hashed: bool = False) -> list[DirEntry]:
-    return list(block_entries(block, has_filetype=has_filetype, hashed=hashed))
+def listed(block: bytes, *, hashed: bool = False) -> list[DirEntry]:
+    return list(block_entries(block, hashed=hashed))
 
 
 def test_names_of_a_block_stand_in_records_that_fill_it() -> None:
@@ -156,11 +156,6 @@ def test_names_of_a_block_stand_in_records_that_fill_it() -> None:
     assert listed(block + entry(14, b"longer", 1024 - 48)) == [
         DirEntry(12, b"."), DirEntry(2, b".."), DirEntry(13, b"name"), DirEntry(14, b"longer"),
     ]  # fmt: skip
-
-
-def test_without_filetype_the_length_of_a_name_has_two_bytes() -> None:
-    block = struct.pack("<IHH", 12, 512, 300) + b"n" * 300
-    assert listed(block.ljust(512, b"\0"), has_filetype=False) == [DirEntry(12, b"n" * 300)]
 
 
 def test_hashes_stand_behind_the_padded_name_but_of_the_dots() -> None:

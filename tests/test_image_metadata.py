@@ -8,9 +8,11 @@ import pytest
 from blkcrypto.base.errors import BadInput
 from blkcrypto.fs.dirhash import Ext4HashVersion, ext4_hash
 from blkcrypto.fs.ext4.features import Compat
+from blkcrypto.fs.ext4.inode import inode_checksum_holds
 from blkcrypto.fs.fscrypt.nokey import decode_nokey_name
 from tests.fscrypt_world import needs_golden
 from tests.image_world import Surgeon, golden_image, layout_image, opened
+from tests.oracle.slow_crc32c import crc32c
 
 # Checksums: a byte of each structure that has one, and how its error begins.
 
@@ -76,6 +78,30 @@ def test_names_without_a_checksum_are_refused_where_checksums_are_checked() -> N
         BadInput, match=f"^test.img: inode 2, block {block}: a directory block without a checksum"
     ):
         look_at_all(data, checksums=True)
+
+
+@pytest.mark.parametrize(("size", "extra"), [(128, None), (256, 0), (256, 4), (256, 32)])
+def test_an_inode_s_sum_has_an_upper_half_where_its_fields_reach_so_far(size: int, extra: int | None) -> None:
+    """Of the filesystem's UUID, the number, the generation at 0x64, and the inode with its sum blanked."""
+    data = bytearray(at % 251 for at in range(size))
+    data[0x7C:0x7E] = bytes(2)
+    if extra is not None:
+        data[0x80:0x82] = extra.to_bytes(2, "little")
+    has_upper = bool(extra)
+    if has_upper:
+        data[0x82:0x84] = bytes(2)
+    uuid = bytes(range(16))
+    summed = crc32c(uuid + (12).to_bytes(4, "little") + bytes(data[0x64:0x68]) + bytes(data))
+    data[0x7C:0x7E] = (summed & 0xFFFF).to_bytes(2, "little")
+    if has_upper:
+        data[0x82:0x84] = (summed >> 16).to_bytes(2, "little")
+    seed = crc32c(uuid)
+    assert inode_checksum_holds(seed, 12, bytes(data))
+    assert not inode_checksum_holds(seed, 13, bytes(data))
+    for at in (0x7C, 0x7D, *((0x82, 0x83) if has_upper else ())):
+        data[at] ^= 0x80
+        assert not inode_checksum_holds(seed, 12, bytes(data))
+        data[at] ^= 0x80
 
 
 # Hashes

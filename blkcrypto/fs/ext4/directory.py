@@ -38,12 +38,11 @@ class DirEntry:
     hashes: tuple[int, int] | None = None
 
 
-def block_entries(block: bytes, *, has_filetype: bool, hashed: bool) -> Iterator[DirEntry]:
+def block_entries(block: bytes, *, hashed: bool) -> Iterator[DirEntry]:
     """Entries in use of one directory block, ``.`` and ``..`` among them.
 
     Args:
         block: the block, or the part of an inode that holds entries.
-        has_filetype: whether the name's length has one byte (the feature ``filetype``), not two.
         hashed: whether hashes stand behind the names (casefolded and encrypted).
 
     Raises:
@@ -53,10 +52,9 @@ def block_entries(block: bytes, *, has_filetype: bool, hashed: bool) -> Iterator
     while at < size:
         if at + _HEAD.size > size:
             raise ValueError(f"a directory entry at byte {at} runs past the end")
-        ino, rec_len, name_bytes, file_type = _HEAD.unpack_from(block, at)
+        # One byte of length also without the feature filetype, as Linux reads it: names have 255 at most.
+        ino, rec_len, name_bytes, _ = _HEAD.unpack_from(block, at)
         length = _record_bytes(rec_len, size)
-        if not has_filetype:
-            name_bytes |= file_type << 8
         has_hash = hashed and bool(ino) and block[at + 8 : at + 8 + name_bytes] not in (b".", b"..")
         hash_at = at + ((_HEAD.size + name_bytes + 3) & ~3)
         needed = hash_at - at + (_HASH_BYTES if has_hash else 0)

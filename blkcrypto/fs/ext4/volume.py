@@ -12,7 +12,7 @@ from blkcrypto.fs.ext4.blockmap import map_extents
 from blkcrypto.fs.ext4.checksum import crc32c, crc32c_without
 from blkcrypto.fs.ext4.directory import DirEntry, block_entries, checksum_span, dx_hash_version
 from blkcrypto.fs.ext4.extents import Extent, node_checksum_at, tree_extents
-from blkcrypto.fs.ext4.features import Compat, Incompat, InodeFlags
+from blkcrypto.fs.ext4.features import Compat, InodeFlags
 from blkcrypto.fs.ext4.groups import descriptor_checksum_holds, descriptor_place, inode_table
 from blkcrypto.fs.ext4.inode import I_BLOCK_BYTES, Inode, checksum_seed, inode_checksum_holds, parse_inode
 from blkcrypto.fs.ext4.store import ByteStore
@@ -100,11 +100,10 @@ class Ext4Volume:
 
     def entries(self, inode: Inode) -> Iterator[DirEntry]:
         """Names in a directory but ``.`` and ``..``, in the order of its blocks."""
-        has_filetype = bool(self.superblock.incompat & Incompat.FILETYPE)
         hashed = inode.is_encrypted and inode.is_casefolded
         for part in self._directory_parts(inode):
             with self._at(f"inode {inode.ino}"):
-                found = list(block_entries(part, has_filetype=has_filetype, hashed=hashed))
+                found = list(block_entries(part, hashed=hashed))
             for entry in found:
                 if entry.name not in (b".", b".."):
                     yield entry
