@@ -9,8 +9,10 @@ from blkcrypto.block.op import ReqOp
 from blkcrypto.fs.allocation.file_map import FileMap
 from blkcrypto.fs.fscrypt.policy import PolicyFlags
 from blkcrypto.fs.smallfs import file as files
+from blkcrypto.fs.smallfs.disk import Disk
+from blkcrypto.fs.smallfs.errors import NoSpace
 from blkcrypto.fs.smallfs.gc import collect
-from blkcrypto.fs.smallfs.laid import disk_over, make_files
+from blkcrypto.fs.smallfs.laid import Laid, disk_over, make_files
 from blkcrypto.fs.smallfs.mount import Mount
 from scenarios.placement.layout import Layout
 from scenarios.traces.batch import TraceBatch
@@ -125,3 +127,12 @@ def test_a_freed_place_is_its_files_again() -> None:
 def test_extents_of_a_map_are_whole_blocks() -> None:
     with pytest.raises(ValueError, match="not whole blocks"):
         disk_over(FileMap(np.array([1]), 6144, 0.0, np.random.default_rng(1)), BLOCK)
+
+
+def test_a_full_disk_says_which_block_of_which_inode_has_no_place() -> None:
+    lay = file_map([1], 0.0, 1)
+    disk = Disk(Laid(lay, BLOCK, 12, spare_blocks=1))
+    assert disk.allocate(13, 0) == EXTENT // BLOCK
+    with pytest.raises(NoSpace, match="no block for block 5 of inode 13"):
+        disk.allocate(13, 5)
+    assert disk.allocate(12, 5) == 5

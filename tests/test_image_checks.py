@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import struct
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blkcrypto.fs.ext4.features import RoCompat
 from blkcrypto.fs.image import contents, golden
 from blkcrypto.fs.image import verify as verifying
 from blkcrypto.fs.image.golden import compare
@@ -116,6 +118,34 @@ def test_a_report_counts_all_problems_and_keeps_the_first_thousand() -> None:
         report.problem(str(number))
     assert (report.problem_count, len(report.problems), report.problems[-1]) == (1001, 1000, "999")
     assert not report.passed
+
+
+@pytest.mark.parametrize(
+    ("beyond", "ro_compat", "problems"), [(0, 0, 0), (1, 0, 1), (1, RoCompat.SHARED_BLOCKS, 0)]
+)
+def test_files_together_may_map_all_blocks_and_more_only_where_they_may_share(
+    beyond: int, ro_compat: int, problems: int
+) -> None:
+    case = golden_case(PERFILE)
+    data = golden_image("image-4k")
+    surgeon = Surgeon(data)
+    surgeon.put32(1024 + 0x64, surgeon.u32(1024 + 0x64) | ro_compat)
+    files = [item for item in case["objects"] if item["type"] == "file"]
+    others = sum(
+        run["count"] for item in files for run in item.get("runs", ()) if item["ino"] not in (13, 14)
+    )
+    # The filesystem has 2048 blocks.  Both files are empty: what lies in the blocks is of no concern.
+    for ino, count in ((13, 2000), (14, 48 - others + beyond)):
+        tree = struct.pack("<HHHHIIHHI", 0xF30A, 1, 4, 0, 0, 0, count, 0, 40)
+        surgeon.put(surgeon.inode_at(ino) + 0x28, tree)
+        surgeon.put32(surgeon.inode_at(ino) + 4, 0)
+    image = opened(data, keys_of(case), checksums=False)
+
+    report = verify(image, image.find(b"/v2-perfile"))
+
+    assert [text.partition("files map")[2] for text in report.problems] == [
+        " more blocks than there are: some are mapped twice"
+    ] * problems
 
 
 @settings(max_examples=60)
