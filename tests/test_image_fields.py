@@ -125,6 +125,43 @@ def test_a_tree_may_have_five_levels_below_its_root() -> None:
         list(tree_extents(too_deep, nodes.__getitem__))
 
 
+@pytest.mark.parametrize(("magic", "depth"), [(0xF30B, 0), (0xF30A, 1), (0xF30B, 1)])
+def test_a_node_of_another_magic_or_depth_is_damage(magic: int, depth: int) -> None:
+    leaf = struct.pack("<HHHHI", magic, 0, 4, depth, 0).ljust(60, b"\0")
+    top = root(struct.pack("<IIHH", 0, 99, 0, 0), depth=1)
+    with pytest.raises(ValueError, match=f"at depth 0: magic {magic:#06x}, depth {depth}"):
+        list(tree_extents(top, lambda _: leaf))
+
+
+@pytest.mark.parametrize(("entries", "room"), [(4, 3), (1, 5), (5, 5)])
+def test_a_node_that_claims_more_than_it_has_room_for_is_damage(entries: int, room: int) -> None:
+    row = struct.pack("<IHHI", 0, 1, 0, 70)
+    data = (struct.pack("<HHHHI", 0xF30A, entries, room, 0, 0) + row).ljust(60, b"\0")
+    with pytest.raises(ValueError, match=f"an extent node claims {entries} of {room} entries"):
+        list(tree_extents(data, lambda _: b""))
+
+
+@pytest.mark.parametrize(("second", "why"), [(9, "out of order"), (10, "")])
+def test_extents_of_a_leaf_may_touch_and_not_overlap(second: int, why: str) -> None:
+    data = root(struct.pack("<IHHI", 0, 10, 0, 70), struct.pack("<IHHI", second, 1, 0, 90))
+    if why:
+        with pytest.raises(ValueError, match=why):
+            list(tree_extents(data, lambda _: b""))
+    else:
+        assert [part.lblk for part in tree_extents(data, lambda _: b"")] == [0, 10]
+
+
+@pytest.mark.parametrize(("count", "why"), [(8, ""), (9, "overlap at logical block 8")])
+def test_extents_of_a_leaf_end_where_the_next_leaf_begins(count: int, why: str) -> None:
+    leaves = {98: root(struct.pack("<IHHI", 0, count, 0, 70)), 99: root(struct.pack("<IHHI", 8, 1, 0, 90))}
+    top = root(struct.pack("<IIHH", 0, 98, 0, 0), struct.pack("<IIHH", 8, 99, 0, 0), depth=1)
+    if why:
+        with pytest.raises(ValueError, match=why):
+            list(tree_extents(top, leaves.__getitem__))
+    else:
+        assert [part.lblk for part in tree_extents(top, leaves.__getitem__)] == [0, 8]
+
+
 def test_a_file_may_map_its_last_possible_block() -> None:
     data = root(struct.pack("<IHHI", 2**32 - 2, 2, 0, 70))
     assert list(tree_extents(data, lambda _: b"")) == [Extent(2**32 - 2, 70, 2)]

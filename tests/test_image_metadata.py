@@ -42,6 +42,10 @@ PLACES: dict[str, tuple[str, Place]] = {
     "its sum": ("trees", lambda s: (1024 * (b := extent_leaf(s, 13)) + 12 + 84 * 12, f"block {b}")),
     "names": ("trees", lambda s: (1024 * (b := first_block(s, 2)) + 1000, f"inode 2, block {b}")),
     "their sum": ("trees", lambda s: (1024 * (b := first_block(s, 2)) + 1020, f"inode 2, block {b}")),
+    "names further on": (
+        "trees",
+        lambda s: (1024 * (b := first_block(s, 11) + 3) + 1000, f"inode 11, block {b}"),
+    ),
     "an index of names": ("trees", lambda s: (1024 * (b := first_block(s, 16)) + 41, f"inode 16, block {b}")),
     "its tail": ("trees", lambda s: (1024 * (b := first_block(s, 16)) + 1016, f"inode 16, block {b}")),
     "the index's sum": ("trees", lambda s: (1024 * (b := first_block(s, 16)) + 1020, f"inode 16, block {b}")),
