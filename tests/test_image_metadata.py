@@ -7,6 +7,7 @@ import pytest
 
 from blkcrypto.base.errors import BadInput
 from blkcrypto.fs.dirhash import Ext4HashVersion, ext4_hash
+from blkcrypto.fs.ext4.directory import checksum_span
 from blkcrypto.fs.ext4.features import Compat
 from blkcrypto.fs.ext4.inode import inode_checksum_holds
 from blkcrypto.fs.fscrypt.nokey import decode_nokey_name
@@ -71,6 +72,35 @@ def test_a_wrong_checksum_is_told_with_its_place_and_does_not_matter_where_none_
     with pytest.raises(BadInput, match=f"^test.img: {where}: its checksum is wrong: run e2fsck on a copy"):
         look_at_all(data, checksums=True)
     opened(data, checksums=False)
+
+
+def dx_block(is_root: bool, limit: int, count: int) -> bytes:
+    """A block of an index: its entries of 8 bytes begin at byte 32 of a root, at byte 8 of a node."""
+    data = bytearray(at % 251 for at in range(1024))
+    data[:8] = struct.pack("<IHBB", 12 if is_root else 0, 12 if is_root else 1024, 1, 2)
+    struct.pack_into("<HH", data, 32 if is_root else 8, limit, count)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(("is_root", "limit", "entries_end"), [(True, 123, 32 + 16), (False, 126, 8 + 16)])
+def test_the_sum_of_an_index_covers_its_entries_in_use_and_its_tail(
+    is_root: bool, limit: int, entries_end: int
+) -> None:
+    """123 entries from byte 32, or 126 from byte 8, leave the last 8 bytes: a word and the sum."""
+    data = dx_block(is_root, limit, 2)
+    covered = data[:entries_end] + data[1016:1020] + bytes(4)
+    assert checksum_span(data, is_dx_root=is_root) == (covered, data[1020:])
+    full = dx_block(is_root, limit, limit)
+    assert checksum_span(full, is_dx_root=is_root) == (full[:1020] + bytes(4), full[1020:])
+
+
+@pytest.mark.parametrize("is_root", [True, False])
+@pytest.mark.parametrize(("more", "count"), [(0, 1), (1, 0), (-1, -10)])
+def test_an_index_that_is_overfull_or_has_no_room_for_a_tail_has_no_sum(
+    is_root: bool, more: int, count: int
+) -> None:
+    limit = (123 if is_root else 126) + more
+    assert checksum_span(dx_block(is_root, limit, limit + count), is_dx_root=is_root) is None
 
 
 def test_names_without_a_checksum_are_refused_where_checksums_are_checked() -> None:
