@@ -185,3 +185,9 @@ def test_from_7_3_lblk_32_needs_blocks_of_a_page() -> None:
     check_supported(policy, small_ext4())  # before, such files stay off blk-crypto
     with pytest.raises(IvInoLblkUnsupported, match="block size equal to the page size"):
         check_supported(policy, ext4_like(UUID, block_size=1024))
+
+
+def test_a_partial_write_into_a_hole_of_a_ceph_file_reads_nothing() -> None:
+    file = CephLikeFile(cipher(ceph_like(UUID)))
+    file.write(5000, b"b")
+    assert (file.reads_for_writes, file.size) == (0, 5001)

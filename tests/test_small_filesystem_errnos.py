@@ -163,10 +163,17 @@ def test_no_new_names_and_no_moves_without_the_key() -> None:
     mount = new_mount()
     encrypted_dir(mount, "d", add_key(mount))
     write(mount, "d/file", b"x")
+    write(mount, "plain", b"x")
     locked = remount(mount)
     (name,) = (name.decode() for name in namei.readdir(locked, "d"))
     for call in (
         lambda: rename(locked, f"d/{name}", "d/other"),
+        lambda: rename(locked, f"d/{name}", "other"),
+        lambda: rename(locked, "plain", "d/other"),
+        lambda: rename(locked, "plain", f"d/{name}"),
+        lambda: rename(locked, "plain", f"d/{name}", RenameFlags.EXCHANGE),
+        lambda: rename(locked, f"d/{name}", "plain", RenameFlags.EXCHANGE),
+        lambda: namei.link(locked, "plain", "d/other"),
         lambda: namei.link(locked, f"d/{name}", "d/other"),
         lambda: namei.create(locked, "d/other"),
     ):
