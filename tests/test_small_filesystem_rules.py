@@ -207,30 +207,6 @@ def test_a_file_lives_until_its_last_name_is_gone(mount: Mount) -> None:
     assert not mount.disk.owners
 
 
-@pytest.mark.parametrize(("v1", "nbytes"), [(True, 12), (False, 24)])
-def test_a_policy_is_told_to_a_buffer_that_it_fits(v1: bool, nbytes: int) -> None:
-    """fscrypt.rst: FS_IOC_GET_ENCRYPTION_POLICY_EX fails with EOVERFLOW, the old ioctl knows v1 only."""
-    mount = new_mount()
-    policy = encrypted_dir(mount, "d", add_key(mount, descriptor=b"descript" if v1 else b""))
-    file = files.open_file(mount, "d")
-    assert ioctls.get_policy_ex(file, nbytes) == policy.to_bytes()
-    with pytest.raises(BlkCryptoError, match="EOVERFLOW"):
-        ioctls.get_policy_ex(file, nbytes - 1)
-    if v1:
-        assert ioctls.get_policy_v1(file) == policy.to_bytes()
-    else:
-        with pytest.raises(BlkCryptoError, match="EINVAL"):
-            ioctls.get_policy_v1(file)
-    assert ioctls.get_nonce(file) == (file.inode.disk.context or b"")[-16:]
-
-
-def test_what_is_not_encrypted_has_neither_policy_nor_nonce(mount: Mount) -> None:
-    file = files.open_file(mount, "file")
-    for ask in (ioctls.get_policy, ioctls.get_policy_v1, ioctls.get_policy_ex, ioctls.get_nonce):
-        with pytest.raises(BlkCryptoError, match="ENODATA"):
-            ask(file)
-
-
 def test_names_of_equal_hashes_are_found_until_each_is_removed() -> None:
     directory = Directory()
     for number, name in enumerate((b"a", b"b", b"c")):
