@@ -62,6 +62,26 @@ def test_runs_skip_zeroes() -> None:
     assert runs_of(bytes(256) + b"x" * 32) == [b"x" * 16]
 
 
+def test_runs_have_16_bytes_at_every_step_as_far_as_the_text_goes() -> None:
+    text = bytes(at % 255 + 1 for at in range(272))
+
+    assert runs_of(text) == [text[:16], text[256:]]
+    assert runs_of(text[:-1]) == [text[:16]]
+    assert runs_of(text[:40], step=8) == [text[at : at + 16] for at in (0, 8, 16, 24)]
+
+
+def test_a_run_across_two_units_is_no_leak_and_one_in_a_context_is() -> None:
+    image = Image(units={1: A[:-8] + b"needle o", 2: b"f 16 byt" + A[8:]}, contexts=(b"--a context's key--",))
+
+    assert leaks(image, [b"needle of 16 byt", b"a context's key-"]) == [b"a context's key-"]
+
+
+def test_units_of_two_lengths_are_compared_as_far_as_both_go() -> None:
+    seen = two_images(Image(units={1: A[:32] + B[:16]}), Image(units={1: A[:16] + B[:16]}))
+
+    assert (seen.changed, seen.rewritten_parts, seen.kept) == ((1,), 1, 0)
+
+
 def test_a_pair_is_reused_when_it_encrypted_two_plaintexts_not_when_the_same_twice() -> None:
     log = [
         KeyUse.of("k", 0, A, 1),

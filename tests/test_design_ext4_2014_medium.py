@@ -61,6 +61,12 @@ def test_a_medium_needs_a_block_of_data_and_one_of_bitmap(blocks: int, inodes: i
         mkfs(blocks, inodes)
 
 
+def test_one_bitmap_block_is_for_32768_blocks() -> None:
+    layout = Layout(mkfs(32768, 16))
+    layout.set_used(32767, used=True)
+    assert (layout.is_used(32767), layout.is_used(32766)) == (True, False)
+
+
 def test_names_may_fill_a_block_of_the_directory_to_its_last_byte() -> None:
     """An entry of 251 bytes takes 256, so 16 of them are a block."""
     volume = new_volume()

@@ -9,7 +9,8 @@ from typing import Final
 import pytest
 
 from blkcrypto.base.errors import BadInput
-from blkcrypto.fs.ext4.features import Compat, Incompat
+from blkcrypto.fs.ext4.features import Compat, Incompat, RoCompat
+from blkcrypto.fs.ext4.groups import descriptor_place
 from blkcrypto.fs.ext4.superblock import Superblock
 from tests.oracle.slow_crc32c import crc32c
 
@@ -152,3 +153,45 @@ def test_an_image_may_end_where_its_filesystem_does(wide: dict[str, int]) -> Non
     assert superblock(size=blocks * 4096, **wide).blocks_count == blocks
     with pytest.raises(BadInput, match="it was cut off"):
         superblock(size=blocks * 4096 - 1, **wide)
+
+
+# With meta_bg, a block of descriptors stands at the start of the groups it is for, behind a backup of the
+# superblock if there is one: in groups 0 and 1 and those whose numbers are powers of 3, 5 and 7.
+META_BG: Final = {
+    "log_block_size": 0,
+    "first_data_block": 1,
+    "blocks_per_group": 8192,
+    "blocks_count": 1 << 20,
+}
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_descriptors_in_the_groups_stand_behind_a_backup_superblock(sparse: bool) -> None:
+    backups = {0, 1, 3, 5, 7, 9, 25, 27, 49, 81} if sparse else set(range(100))
+    features = {"incompat": Incompat.BIT64 | Incompat.META_BG, "desc_size": 1024}  # a block for each
+    sb = superblock(**META_BG | features | {"ro_compat": RoCompat.SPARSE_SUPER if sparse else 0})
+    found = [descriptor_place(sb, group) for group in range(100)]
+    assert found == [(1 + 8192 * group + (group in backups), 0) for group in range(100)]
+
+
+def test_groups_before_the_first_of_meta_bg_have_their_descriptors_behind_the_superblock() -> None:
+    """16 descriptors of 64 bytes to a block; two blocks of them are of the old kind."""
+    features = {"incompat": Incompat.BIT64 | Incompat.META_BG, "first_meta_bg": 2}
+    sb = superblock(**META_BG | features | {"desc_size": 64})
+    places = {group: descriptor_place(sb, group) for group in (0, 15, 16, 31, 32, 47, 48)}
+    assert places == {
+        0: (2, 0),
+        15: (2, 960),
+        16: (3, 0),
+        31: (3, 960),
+        32: (1 + 8192 * 32 + 1, 0),
+        47: (1 + 8192 * 32 + 1, 960),
+        48: (1 + 8192 * 48 + 1, 0),
+    }
+
+
+@pytest.mark.parametrize(("log_block_size", "block"), [(0, 2), (1, 1), (2, 1), (6, 1)])
+def test_descriptors_begin_in_the_block_behind_the_superblock_s(log_block_size: int, block: int) -> None:
+    first = int(log_block_size == 0)
+    sb = superblock(log_block_size=log_block_size, first_data_block=first)
+    assert descriptor_place(sb, 3) == (block, 96)
