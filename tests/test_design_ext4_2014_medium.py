@@ -187,3 +187,9 @@ def test_fsck_looks_at_where_an_xattr_lies_and_how_long_it_is(
     volume.layout.store(Inode(1, xattr_block=block, xattr_bytes=xattr_bytes))
     lost = [] if block == old else [f"block {old} is used in the bitmap only"]
     assert fsck(volume.layout.medium) == [*found, *lost]
+
+
+def test_fsck_reads_all_four_bytes_of_an_entry_s_inode() -> None:
+    volume = new_volume()
+    volume._store_entries({"x": 1 << 24})
+    assert fsck(volume.layout.medium) == ["'x' names free inode 16777216"]

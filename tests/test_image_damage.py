@@ -15,7 +15,7 @@ from blkcrypto.fs.ext4.extents import Extent
 from blkcrypto.fs.ext4.features import Incompat, InodeFlags
 from blkcrypto.fs.ext4.store import ImageFile
 from blkcrypto.fs.fscrypt.inherit import InodeKind
-from blkcrypto.fs.image import EncryptedImage, ImageKeys
+from blkcrypto.fs.image import EncryptedImage, ImageKeys, tree
 from blkcrypto.fs.image.verify import verify
 from tests.fscrypt_world import needs_golden
 from tests.image_world import (
@@ -369,6 +369,28 @@ def test_a_hostile_image_is_refused_where_it_is_hostile(damage: Damage, why: str
 
     assert caught.value.where
     assert store.reads < MOST_READS
+
+
+@needs_golden
+@pytest.mark.parametrize(("most", "fits"), [(3, True), (2, False)])
+def test_nothing_lies_deeper_than_a_path_can_reach(
+    most: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is 2048 directories; what is in ``/v2-perfile/subdir`` has 3 above it."""
+    monkeypatch.setattr(tree, "MAX_DEPTH", most)
+    image = opened(golden_image("image-4k"), keys_of(golden_case(PERFILE)))
+    if fits:
+        assert max(node.depth for node in image.walk(image.root)) == 3
+    else:
+        with pytest.raises(BadInput, match="lies deeper than 2 directories"):
+            list(image.walk(image.root))
+
+
+@needs_golden
+def test_a_path_may_go_up_and_stay() -> None:
+    image = opened(golden_image("image-4k"), keys_of(golden_case(PERFILE)))
+    assert image.find(b"/v2-perfile/.//subdir/../f-5000/").path == b"/v2-perfile/f-5000"
+    assert image.find(b"/../..") is image.root
 
 
 @needs_golden

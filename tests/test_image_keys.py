@@ -62,6 +62,30 @@ def test_a_key_file_holds_raw_bytes_or_lines_of_hex(tmp_path: Path, content: byt
     assert ImageKeys.parse(files=[path]) == keys
 
 
+@pytest.mark.parametrize(("nbytes", "fits"), [(15, False), (16, True), (64, True), (65, False)])
+def test_a_master_key_has_16_to_64_bytes(nbytes: int, fits: bool, tmp_path: Path) -> None:
+    raw = bytes(range(128, 128 + nbytes))  # no text
+    path = tmp_path / "key"
+    path.write_bytes(raw)
+    if fits:
+        assert ImageKeys.parse([raw.hex()]) == ImageKeys.parse(files=[path]) == ImageKeys((raw,))
+        return
+    for given in ({"keys": [raw.hex()]}, {"files": [path]}):
+        with pytest.raises(BadInput, match=r"master key of|not hex digits"):
+            ImageKeys.parse(**given)
+
+
+@pytest.mark.parametrize("nbytes", [1 << 20, (1 << 20) + 1])
+def test_a_key_file_has_1_mib_at_most(nbytes: int, tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_bytes(b"\n" * nbytes)
+    if nbytes == 1 << 20:
+        assert ImageKeys.parse(files=[path]) == ImageKeys()
+    else:
+        with pytest.raises(BadInput, match="too large"):
+            ImageKeys.parse(files=[path])
+
+
 @pytest.mark.parametrize(
     ("keys", "descriptors", "why"),
     [
