@@ -8,6 +8,7 @@ import pytest
 
 from blkcrypto.base.errors import BadInput
 from blkcrypto.fs.ext4.directory import block_entries
+from blkcrypto.fs.ext4.extents import Extent
 from blkcrypto.fs.ext4.features import InodeFlags
 from blkcrypto.fs.ext4.inode import Inode
 from blkcrypto.fs.ext4.volume import Ext4Volume
@@ -78,6 +79,24 @@ def test_blocks_before_the_first_group_and_behind_the_last_belong_to_no_file(vol
     for pblk, length in ((count - 1, 2), (count, 1), (1, 1)):
         with pytest.raises(BadInput, match=f"maps {length} blocks at {pblk}, outside the filesystem"):
             volume.extents(inode(stat.S_IFREG, 0, mapped(0, length, pblk)))
+
+
+def test_blocks_that_follow_each_other_are_joined_run_by_run(volume: Ext4Volume) -> None:
+    pointers = struct.pack("<15I", 100, 101, 102, 200, 201, 0, 202, 203, *[0] * 7)
+    found = volume.extents(inode(stat.S_IFREG, 12 * 1024, pointers, 0))
+    assert found == [Extent(0, 100, 3), Extent(3, 200, 2), Extent(6, 202, 2)]
+
+
+def test_a_file_may_map_as_many_blocks_as_there_are(volume: Ext4Volume) -> None:
+    count = volume.superblock.blocks_count
+    head = struct.pack("<HHHHI", 0xF30A, 2, 4, 0, 0) + struct.pack("<IHHI", 0, 2000, 0, 40)
+    for beyond in (0, 1):
+        tree = (head + struct.pack("<IHHI", 3000, count - 2000 + beyond, 0, 40)).ljust(60, b"\0")
+        if beyond:
+            with pytest.raises(BadInput, match=f"maps more blocks than the filesystem's {count}"):
+                volume.extents(inode(stat.S_IFREG, 0, tree))
+        else:
+            assert sum(part.count for part in volume.extents(inode(stat.S_IFREG, 0, tree))) == count
 
 
 def test_a_span_is_read_and_written_to_the_end_of_its_extent(volume: Ext4Volume) -> None:
