@@ -125,6 +125,12 @@ def test_a_tree_may_have_five_levels_below_its_root() -> None:
         list(tree_extents(too_deep, nodes.__getitem__))
 
 
+def test_the_block_of_a_node_has_48_bits() -> None:
+    top = root(struct.pack("<IIHH", 0, 0x56789ABC, 0x1234, 0), depth=1)
+    leaves = {0x1234_56789ABC: root(struct.pack("<IHHI", 0, 1, 0x1234, 70))}
+    assert list(tree_extents(top, leaves.__getitem__)) == [Extent(0, 0x1234_00000046, 1)]
+
+
 @pytest.mark.parametrize(("magic", "depth"), [(0xF30B, 0), (0xF30A, 1), (0xF30B, 1)])
 def test_a_node_of_another_magic_or_depth_is_damage(magic: int, depth: int) -> None:
     leaf = struct.pack("<HHHHI", magic, 0, 4, depth, 0).ljust(60, b"\0")
