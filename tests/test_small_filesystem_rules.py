@@ -217,4 +217,5 @@ def test_names_of_equal_hashes_are_found_until_each_is_removed() -> None:
     assert directory.with_hashes((1, 2)) == [b"b"]
     directory.remove(b"b")
     assert list(directory.with_hashes((1, 2))) == []
+    assert list(directory._by_hash) == [(1, 3)]  # nothing is kept for names that are gone
     assert (list(directory.entries), directory.hashes) == ([b"c"], {b"c": (1, 3)})
