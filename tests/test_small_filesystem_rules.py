@@ -19,7 +19,7 @@ from blkcrypto.fs.smallfs.mount import Mount
 from blkcrypto.fs.smallfs.rename import RenameFlags, rename
 from blkcrypto.fs.smallfs.symlink import readlink, symlink
 from tests.fscrypt_world import EXT4
-from tests.small_world import add_key, encrypted_dir, new_device, new_mount, read, write
+from tests.small_world import add_key, encrypted_dir, new_device, new_mount, read, remount, write
 
 BLOCK = 4096
 CONTENTS = bytes(number for number in range(1, 5) for _ in range(BLOCK))
@@ -80,6 +80,49 @@ def test_nothing_changes_on_a_read_only_mount(change: str, mount: Mount) -> None
     with pytest.raises(BlkCryptoError) as caught:
         CHANGES[change](mount, file)
     assert (caught.value.errno, state(mount), file.read(0, 1 << 20)) == (errno.EROFS, before, CONTENTS)
+
+
+# What Linux 6.18 answers on a tmpfs that is mounted read-only: EROFS comes before all that is said of a last
+# name that goes, but after EEXIST of one that comes.
+READ_ONLY: dict[str, tuple[int, Callable[[Mount], object]]] = {
+    "unlink of nothing": (errno.EROFS, lambda m: namei.unlink(m, "nothing")),
+    "unlink of a directory": (errno.EROFS, lambda m: namei.unlink(m, "empty")),
+    "unlink below a file": (errno.ENOTDIR, lambda m: namei.unlink(m, "file/name")),
+    "rmdir of nothing": (errno.EROFS, lambda m: namei.rmdir(m, "nothing")),
+    "rmdir of a file": (errno.EROFS, lambda m: namei.rmdir(m, "file")),
+    "rename of nothing": (errno.EROFS, lambda m: rename(m, "nothing", "new")),
+    "rename into itself": (errno.EROFS, lambda m: rename(m, "empty", "empty/new")),
+    "rename of a file to a directory": (errno.EROFS, lambda m: rename(m, "file", "empty")),
+    "link to a taken name": (errno.EEXIST, lambda m: namei.link(m, "file", "empty")),
+    "link of a directory": (errno.EROFS, lambda m: namei.link(m, "empty", "new")),
+    "link of nothing": (errno.ENOENT, lambda m: namei.link(m, "nothing", "new")),
+    "mkdir of a taken name": (errno.EEXIST, lambda m: namei.create(m, "file", InodeKind.DIRECTORY)),
+    "symlink of a taken name": (errno.EEXIST, lambda m: symlink(m, b"to", "file")),
+    "truncate of nothing": (errno.ENOENT, lambda m: files.truncate(m, "nothing", 0)),
+}
+
+
+@pytest.mark.parametrize("call", READ_ONLY)
+def test_errors_on_a_read_only_mount_come_in_the_order_of_linux(call: str, mount: Mount) -> None:
+    mount.read_only = True
+    expected, work = READ_ONLY[call]
+    with pytest.raises(BlkCryptoError) as caught:
+        work(mount)
+    assert caught.value.errno == expected
+
+
+@pytest.mark.parametrize(("read_only", "expected"), [(False, errno.ENOKEY), (True, errno.EROFS)])
+def test_truncating_a_locked_file_by_name_asks_for_the_mount_before_the_key(
+    read_only: bool, expected: int, mount: Mount
+) -> None:
+    encrypted_dir(mount, "secret", add_key(mount))
+    write(mount, "secret/file", CONTENTS)
+    locked = remount(mount)
+    (name,) = (name.decode() for name in namei.readdir(locked, "secret"))
+    locked.read_only = read_only
+    with pytest.raises(BlkCryptoError) as caught:
+        files.truncate(locked, f"secret/{name}", 0)
+    assert caught.value.errno == expected
 
 
 def test_reading_works_on_a_read_only_mount(mount: Mount) -> None:

@@ -227,6 +227,7 @@ def truncate(mount: Mount, path: str, size: int) -> None:
     found = lookup(mount, path)
     if found.inode is None:
         raise NoEntry(f"no {path!r}")
+    mount.want_write()
     mount.require_key(found.inode)
     truncate_inode(mount, found.inode, size)
 

@@ -233,9 +233,9 @@ def link(mount: Mount, old: str, new: str) -> None:
     """
     inode = existing(mount, old)
     found = free_name(mount, new)
+    mount.want_write()
     if inode.disk.kind is InodeKind.DIRECTORY:
         raise OperationNotPermitted("a directory has one name only")
-    mount.want_write()
     if found.nokey:
         raise KeyRequired("a new name needs the directory's key")
     check_move(mount.policy_of(found.directory), mount.policy_of(inode), inode.disk.kind)
@@ -244,26 +244,34 @@ def link(mount: Mount, old: str, new: str) -> None:
 
 
 def unlink(mount: Mount, path: str) -> None:
-    """Remove a name; needs no key."""
+    """Remove a name; needs no key.
+
+    Raises:
+        ReadOnlyMount: before anything is said about the name itself (EROFS).
+    """
     found = lookup(mount, path)
+    mount.want_write()
     if found.inode is None or found.disk_name is None:
         raise NoEntry(f"no {path!r}")
     if found.inode.disk.kind is InodeKind.DIRECTORY:
         raise IsADirectory(f"{path!r} is a directory")
-    mount.want_write()
     remove_entry(mount, found)
 
 
 def rmdir(mount: Mount, path: str) -> None:
-    """Remove an empty directory; needs no key."""
+    """Remove an empty directory; needs no key.
+
+    Raises:
+        ReadOnlyMount: as for ``unlink``.
+    """
     found = lookup(mount, path)
+    mount.want_write()
     if found.inode is None or found.disk_name is None:
         raise NoEntry(f"no {path!r}")
     if found.inode.disk.kind is not InodeKind.DIRECTORY:
         raise NotADirectory(f"{path!r} is not a directory")
     if not found.inode.disk.is_empty:
         raise NotEmpty(f"{path!r} has entries")
-    mount.want_write()
     remove_entry(mount, found)
 
 

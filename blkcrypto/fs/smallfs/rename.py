@@ -43,13 +43,13 @@ def rename(mount: Mount, old: str, new: str, flags: RenameFlags = RenameFlags.NO
         PolicyMismatch: into a directory of another policy (EXDEV).
     """
     source, target = lookup(mount, old), lookup(mount, new)
+    mount.want_write()
     if source.inode is None:
         raise NoEntry(f"no {old!r}")
     exchanges = bool(flags & RenameFlags.EXCHANGE)
     if source.inode in target.parents or (exchanges and target.inode in source.parents):
         raise IntoItself("a directory cannot move into itself")
     _check_target(source.inode, target, flags)
-    mount.want_write()
     if source.nokey or target.nokey:
         raise KeyRequired("moving a name needs both directories' keys")
     if source.directory is not target.directory:
