@@ -44,6 +44,7 @@ def run(
     observer: Observer | None = None,
     check: bool = False,
     compiled: bool = False,
+    digest: bool = True,
 ) -> RunResult:
     """Run ``scenario`` to the end.
 
@@ -56,6 +57,7 @@ def run(
         check: every invariant, as the run goes on (``hwmodel.invariants``); the result is the same, and says
             which were checked.
         compiled: lead the machine by compiled code where it can be; the result is the same.
+        digest: of the medium in the end; 2 to 3 us for each data unit, for nothing where nobody looks at it.
 
     Raises:
         BadInput: the trace is damaged or unreadable, or the workload is empty; or numba is not installed.
@@ -66,7 +68,7 @@ def run(
         with closing(model):
             _execute(model, opened.batches(model.layout), progress, sinks, compiled)
             skipped = Counter(opened.counts) + Counter(model.layout.counts)
-            result = _result(model, dict(skipped), figures=figures)
+            result = _result(model, dict(skipped), figures=figures, digest=digest)
     if check:
         _require_all(result, model.measure.first_broken)
     return result
@@ -105,7 +107,7 @@ def _depth(scenario: Scenario) -> int:
     return scenario.run.queue_depth * scenario.workload.jobs
 
 
-def _result(model: Model, skipped: dict[str, int], *, figures: bool) -> RunResult:
+def _result(model: Model, skipped: dict[str, int], *, figures: bool, digest: bool) -> RunResult:
     scenario = model.scenario
     design = None
     if figures or model.wired is not None:
@@ -117,7 +119,7 @@ def _result(model: Model, skipped: dict[str, int], *, figures: bool) -> RunResul
     directions = measure.directions()
     keyslots = _keyslots(model)
     verified = model.plane.verified if model.plane is not None else None
-    medium = model.plane.medium.sha256() if model.plane is not None else ""
+    medium = model.plane.medium.sha256() if digest and model.plane is not None else ""
     if model.wired is not None and model.wired.filesystem is not None:
         verified, medium = model.wired.filesystem.verified, model.wired.filesystem.medium_sha256
     counted = design if design is not None else model.keys

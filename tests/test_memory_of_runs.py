@@ -1,6 +1,7 @@
 """What a run took it gives back when it ends, and does not leave to the garbage collector."""
 
 import gc
+from dataclasses import replace
 
 import pytest
 
@@ -26,3 +27,10 @@ def test_no_data_is_left_in_memory_when_a_run_has_ended(check: bool) -> None:
         gc.enable()
     assert result.verified_bytes
     assert left == before
+
+
+def test_a_digest_of_the_medium_is_made_only_when_it_is_asked_for() -> None:
+    scenario = load_scenario("keyslot-contention", sets=SETS)
+    with_it, without = run(scenario), run(scenario, digest=False)
+    assert len(bytes.fromhex(with_it.medium_sha256)) == 32
+    assert without == replace(with_it, medium_sha256="")

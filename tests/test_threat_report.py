@@ -83,7 +83,8 @@ def test_secrets_that_pass_through_while_a_key_is_added_are_named(
 def test_both_runs_are_searched_before_during_and_after(raw: ThreatReport, wrapped: ThreatReport) -> None:
     # 4,500 bios or more, a search every 2,000 of them, one before and one after.
     assert min(raw.scans, wrapped.scans) >= 4
-    assert min(raw.objects, wrapped.objects) > 1000
+    # The objects of the machine; bios whose bytes wait are packed into one.
+    assert min(raw.objects, wrapped.objects) > 500
 
 
 def test_the_fallback_has_the_keys_in_host_memory_and_in_no_keyslot_of_the_device() -> None:

@@ -170,6 +170,7 @@ def _run(scenario: "Scenario", chosen: _Chosen) -> int:
             observer=Observers(*observers) if len(observers) > 1 else next(iter(observers), None),
             check=chosen.check,
             compiled=chosen.compiled,
+            digest=chosen.json_file is not None,  # which alone shows it
         )
         if timeline is not None:
             timeline.finish()

@@ -146,7 +146,9 @@ class RunResult:
     cpu: CpuResult
     verified_bytes: int
     mismatches: int
-    medium_sha256: str  # of the stored data units, see hwmodel.medium; empty without payload
+    medium_sha256: (
+        str  # of the stored data units, see hwmodel.medium; empty without payload, or not asked for
+    )
     design_on_disk_bytes: int
     design_in_memory_bytes: int
     design_derivations: int
