@@ -345,8 +345,7 @@ class VerifyingPlane:
     ) -> Tweaks:
         """From ``src`` to ``out``, which may be the same; ``tweaks`` of the last call, if for ``part``."""
         groups = [(None if key is None else self._cipher(key), count) for key, count in part.by_key]
-        where = None if out is src else out
-        return crypt_groups(groups, batch.ivs[part.at], src, where, encrypt=encrypt, tweaks=tweaks)
+        return crypt_groups(groups, batch.ivs[part.at], src, out, encrypt=encrypt, tweaks=tweaks)
 
     def _cipher(self, key: BlkCryptoKey) -> UnitCipher:
         cipher = self._ciphers.get(key)

@@ -88,8 +88,7 @@ class Medium:
         first, count = int(places[0]), len(places)
         if int(places[-1]) - first != count - 1 or (np.diff(places) != 1).any():
             return None
-        number = int(np.searchsorted(self._starts, first, side="right")) - 1
-        slab, row = self._slabs[number], first - int(self._starts[number])
+        slab, row = self._find(first)
         return slab[row : row + count] if row + count <= len(slab) else None
 
     def store(self, places: Places, data: Bytes2D) -> None:
@@ -111,11 +110,10 @@ class Medium:
                 data[its] = slab[rows]
         return data
 
-    def _one(self, place: int) -> npt.NDArray[np.uint8]:
-        """A view of one unit."""
+    def _find(self, place: int) -> tuple[Bytes2D, int]:
+        """The slab of one place, and its row there."""
         number = int(np.searchsorted(self._starts, place, side="right")) - 1
-        unit: npt.NDArray[np.uint8] = self._slabs[number][place - int(self._starts[number])]
-        return unit
+        return self._slabs[number], place - int(self._starts[number])
 
     def discard(self, first_unit: int, count: int) -> tuple[list[int], list[int]]:
         """Forget whole units; those that held something, and where it was."""
@@ -138,8 +136,8 @@ class Medium:
 
     def flip(self, byte: int, mask: int) -> None:
         """XOR ``mask`` into the byte at device address ``byte``; its unit must hold data."""
-        unit = self._one(self._index[byte // self.unit_bytes])
-        unit[byte % self.unit_bytes] ^= np.uint8(mask)
+        slab, row = self._find(self._index[byte // self.unit_bytes])
+        slab[row, byte % self.unit_bytes] ^= np.uint8(mask)
 
     def _in_address_order(self) -> Iterator[tuple[int, memoryview]]:
         """Units that hold data, and what each holds."""

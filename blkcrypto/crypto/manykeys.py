@@ -48,7 +48,7 @@ def crypt_groups(
         ivs: ``uint8[n, iv_bytes]``, C-contiguous.
         src: ``uint8[n, data_unit_size]``, C-contiguous and word-aligned; working memory is twice as much,
             so the caller splits what would not stay in the cache.
-        out: where to, an array like ``src`` and disjoint from it; None for ``src`` itself.
+        out: where to, an array like ``src`` and disjoint from it, or ``src`` itself; None means that too.
         tweaks: what the last call gave, if that was for the same groups and IVs.
 
     Returns:

@@ -146,9 +146,7 @@ class RunResult:
     cpu: CpuResult
     verified_bytes: int
     mismatches: int
-    medium_sha256: (
-        str  # of the stored data units, see hwmodel.medium; empty without payload, or not asked for
-    )
+    medium_sha256: str  # of the stored data units, see hwmodel.medium; empty where nobody asked for it
     design_on_disk_bytes: int
     design_in_memory_bytes: int
     design_derivations: int
