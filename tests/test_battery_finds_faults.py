@@ -244,6 +244,24 @@ class OldBytesComeBack(Ideal):
             self.files[path] = old + b"\1" * (size - len(old))
 
 
+class OldBytesComeBackFromTheDevice(Ideal):
+    """Reads zeroes from its cache, and old bytes once that is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._grown: dict[str, int] = {}
+
+    def truncate(self, path: str, size: int) -> None:
+        if size > len(self.files[path]):
+            self._grown[path] = len(self.files[path])
+        super().truncate(path, size)
+
+    def remount(self) -> None:
+        super().remount()
+        for path, size in self._grown.items():
+            self.files[path] = self.files[path][:size].ljust(len(self.files[path]), b"\1")
+
+
 class DeletesNothing(Ideal):
     def delete(self, path: str) -> None:
         pass
@@ -271,6 +289,7 @@ class NeedsTheKeyToDelete(Ideal):
         (MovesNothing, ["move"]),
         (OnlySaysThatItMoved, ["move"]),
         (OldBytesComeBack, ["truncate", "delete", "remove the key"]),
+        (OldBytesComeBackFromTheDevice, ["truncate", "delete", "remove the key"]),
         (DeletesNothing, ["delete"]),
         (NeedsTheKeyToDelete, ["delete without the key"]),
     ],

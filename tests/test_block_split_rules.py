@@ -61,6 +61,7 @@ def bio_of(
         ([4 * PAGE], QueueLimits(seg_boundary_mask=2 * PAGE - 1), (0, 2)),
         ([PAGE, 512, PAGE], QueueLimits(virt_boundary_mask=PAGE - 1), (9, 2)),
         ([PAGE, PAGE, PAGE], QueueLimits(virt_boundary_mask=PAGE - 1), (0, 3)),
+        ([511, PAGE + 1], QueueLimits(dma_alignment=0), (0, 2)),
     ],
     ids=[
         "fits",
@@ -76,6 +77,7 @@ def bio_of(
         "segment boundary",
         "a gap the virtual boundary forbids",
         "no gap",
+        "a gap that no boundary forbids",
     ],
 )
 def test_a_bio_is_cut_at_the_first_limit_it_meets(

@@ -167,3 +167,24 @@ def test_a_hidden_table_takes_addresses_0_to_3_and_without_it_nothing_can_be_del
     assert not subject.delete_without_key()
     subject.add_key()
     assert subject.read("a") == bytes(10_000)
+
+
+def test_what_is_overwritten_elsewhere_takes_free_units_again_and_never_shared_ones() -> None:
+    subject = ROWS["key-setup-v1"].make(rng(1))
+    assert isinstance(subject, UnitSubject)
+    assert subject.medium.copies_on_write
+    unit = subject.medium.unit_bytes
+    subject.add_key()
+    subject.write("a", 0, bytes(unit))
+    subject.duplicate("a", "copy")
+
+    addresses = []
+    for number in range(1, 9):
+        subject.write("a", 0, bytes([number]) * unit)
+        addresses.append(subject.files[subject.medium.stored_name("a")].units[0][0])
+
+    # The first unit stays the copy's; the others take turns.
+    shared = subject.files[subject.medium.stored_name("copy")].units[0][0]
+    assert shared not in addresses
+    assert len(set(addresses)) == 2
+    assert subject.read("copy") == bytes(unit)

@@ -88,7 +88,7 @@ def test_an_item_says_what_it_said_when_it_was_encoded(design: ExtentDesign) -> 
 
     assert (parsed.disk_bytenr, parsed.disk_num_bytes) == (whole.extent.block * BLOCK, 6 * BLOCK)
     assert (parsed.offset, parsed.num_bytes, parsed.ram_bytes) == (2 * BLOCK, 3 * BLOCK, 6 * BLOCK)
-    assert parsed.context == whole.context
+    assert (parsed.context, parsed.prealloc) == (whole.context, False)
 
 
 @every_design

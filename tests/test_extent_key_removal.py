@@ -344,3 +344,18 @@ def _try(act: Callable[[], T]) -> T | None:
         if error.errno != errno.ENOKEY:
             raise
         return None
+
+
+@every_design
+def test_dropping_caches_writes_back_and_evicts_what_no_open_file_holds(design: ExtentDesign) -> None:
+    world, file = with_open_file(design)
+    other = world.open("g", make=True)
+    other.write(0, blocks(5, 1))
+    other.close()
+    assert other.inode.dirty
+
+    world.volume.drop_caches()
+
+    assert not other.inode.dirty
+    assert [inode.ino for inode in world.volume.cached if not inode.item.is_dir] == [file.inode.ino]
+    assert world.read("g") == blocks(5, 1)

@@ -33,6 +33,7 @@ CASES: dict[str, tuple[int, Call]] = {
     "a clone from within a block": (errno.EINVAL, lambda _, f: f.clone_from(f, 512, 16 * BLOCK, BLOCK)),
     "a clone to within a block": (errno.EINVAL, lambda _, f: f.clone_from(f, 0, 16 * BLOCK + 512, BLOCK)),
     "a clone of half a block": (errno.EINVAL, lambda _, f: f.clone_from(f, 0, 16 * BLOCK, BLOCK // 2)),
+    "a clone to the end from past it": (errno.EINVAL, lambda _, f: f.clone_from(f, 8 * BLOCK, 16 * BLOCK, 0)),
     "a clone over itself": (errno.EINVAL, lambda _, f: f.clone_from(f, 0, BLOCK, 2 * BLOCK)),
 }
 
@@ -56,6 +57,19 @@ def test_a_clone_up_to_the_end_of_both_files_may_end_within_a_block(design: Exte
     source.write(0, text)
     target.clone_from(source, 0, 0, len(text))
     assert target.read(0, 4 * BLOCK) == text
+
+
+@every_design
+def test_a_clone_of_no_length_goes_to_the_source_s_end_and_from_there_does_nothing(
+    design: ExtentDesign,
+) -> None:
+    world = World(design)
+    source, target = world.open("a", make=True), world.open("b", make=True)
+    text = blocks(0, 3) + b"rest"
+    source.write(0, text)
+    target.clone_from(source, BLOCK, 0, 0)
+    target.clone_from(source, len(text), 8 * BLOCK, 0)
+    assert target.read(0, 16 * BLOCK) == text[BLOCK:]
 
 
 def test_a_plain_and_an_encrypted_file_never_share_extents() -> None:
@@ -92,6 +106,26 @@ def test_a_subvolume_goes_with_its_cached_files_but_not_from_under_an_open_one()
 
     assert {inode.subvolume.number for inode in world.volume.cached} == {0}
     assert world.read("f") == blocks(0, 2)
+
+
+@pytest.mark.parametrize("snapshots", [0, 1])
+def test_a_deleted_file_s_extents_are_freed_with_their_keys_unless_a_snapshot_has_them(
+    snapshots: int,
+) -> None:
+    world = World(LIGHT, max_extent_bytes=2 * BLOCK)
+    world.write("f", 0, blocks(0, 6))
+    for _ in range(snapshots):
+        world.snapshot()
+    world.sync()
+    file = world.open("f")
+    file.close()
+    inode = file.inode
+    assert len(world.disk.extents) == len(inode.infos) == 3
+
+    namespace.unlink(world.volume, "d/f")
+
+    assert len(world.disk.extents) == 3 * snapshots
+    assert (len(inode.infos), inode in world.volume.cached) == (0, False)
 
 
 def test_there_is_no_snapshot_to_read_before_one_was_made_and_no_inode_but_those_of_the_tree() -> None:

@@ -152,3 +152,16 @@ def test_reading_a_file_touches_a_key_for_each_extent(design: ExtentDesign, expe
     world.sync()
 
     assert len(log.take().keys) == expected
+
+
+@every_design
+def test_a_punch_moves_no_data_a_read_writes_none_and_a_write_some(design: ExtentDesign) -> None:
+    log = BioLog(BLOCK)
+    world = World(design, store=log, max_extent_bytes=8 * BLOCK)
+    seen: dict[str, set[int]] = {}
+
+    for step in run(world, SMALL, np.random.default_rng(4)):
+        seen[step] = seen.get(step, set()) | set(log.take().op.tolist())
+
+    assert (seen["fill"], seen["punch"], seen["read"]) == ({ReqOp.WRITE}, set(), {ReqOp.READ})
+    assert ReqOp.WRITE in seen["write"]

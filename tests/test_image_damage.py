@@ -407,6 +407,34 @@ def test_a_file_in_a_directory_of_another_policy_is_listed_and_not_opened() -> N
 
 
 @needs_golden
+def test_a_directory_in_one_of_another_policy_is_not_listed() -> None:
+    case = golden_case(PERFILE)
+    surgeon = Surgeon(golden_image("image-4k"))
+    surgeon.data[surgeon.context_at(16) + 3] ^= 1
+    image = opened(surgeon.data, keys_of(case), checksums=False)
+
+    with pytest.raises(BlkCryptoError, match="EPERM"):
+        list(image.children(image.find(b"/v2-perfile/subdir")))
+
+
+@needs_golden
+@pytest.mark.parametrize("name", [b"a/b", b""])
+def test_a_name_that_no_file_can_have_is_damage_or_the_wrong_key(name: bytes) -> None:
+    case = golden_case(PERFILE)
+    data = golden_image("image-4k")
+    image = opened(data, keys_of(case), checksums=False)
+    names = image.names(image.find(b"/v2-perfile"))
+    stored = bytes.fromhex(item_of(case, "f-17")["disk_name"])
+    assert names is not None
+    assert data.count(stored) == 1
+    at = data.index(stored)
+    data[at : at + len(stored)] = names.encrypt(name.ljust(len(stored), b"\0"), len(stored))
+
+    with pytest.raises(BadInput, match="inode 12: a name decrypts to an impossible one"):
+        list(image.children(image.find(b"/v2-perfile")))
+
+
+@needs_golden
 def test_a_context_of_another_version_locks_names_and_refuses_contents() -> None:
     case = golden_case(PERFILE)
     data = golden_image("image-4k")

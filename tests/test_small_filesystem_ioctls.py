@@ -158,3 +158,12 @@ def test_what_is_not_encrypted_has_neither_policy_nor_nonce(mount: Mount) -> Non
     for ask in (ioctls.get_policy, ioctls.get_policy_v1, ioctls.get_policy_ex, ioctls.get_nonce):
         with pytest.raises(BlkCryptoError, match="ENODATA"):
             ask(file)
+
+
+def test_the_root_directory_belongs_to_root(mount: Mount) -> None:
+    root = files.open_file(mount, "")
+    policy = V2.to_bytes()
+
+    assert error_of(lambda: ioctls.set_policy(root, policy, USER)) == errno.EACCES
+    # Root's turn comes further: the directory has names.
+    assert error_of(lambda: ioctls.set_policy(root, policy, Caller(0))) == errno.ENOTEMPTY

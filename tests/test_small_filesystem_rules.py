@@ -262,3 +262,17 @@ def test_names_of_equal_hashes_are_found_until_each_is_removed() -> None:
     assert list(directory.with_hashes((1, 2))) == []
     assert list(directory._by_hash) == [(1, 3)]  # nothing is kept for names that are gone
     assert (list(directory.entries), directory.hashes) == ([b"c"], {b"c": (1, 3)})
+
+
+def test_a_rename_asks_whether_the_old_inode_may_move_and_an_exchange_whether_both_may(mount: Mount) -> None:
+    # Out of an encrypted directory anything may go; into one only what has its policy.
+    encrypted_dir(mount, "d", add_key(mount))
+    write(mount, "d/a", b"a")
+
+    with pytest.raises(BlkCryptoError) as caught:
+        rename(mount, "d/a", "file", RenameFlags.EXCHANGE)
+    rename(mount, "d/a", "file")
+
+    assert caught.value.errno == errno.EXDEV
+    assert read(mount, "file") == b"a"
+    assert namei.readdir(mount, "d") == []

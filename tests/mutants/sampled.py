@@ -1,7 +1,8 @@
 """Mutants that nobody chose: drawn by a seed from all that can be made (``tests.mutants.sites``).
 
 Tests are chosen by recorded coverage (``make coverage``): those that reach the changed statement, quick and
-different ones first.  A mutant is found by the first test that fails, or does not end.
+different ones first.  A mutant is found by the first test that fails, or does not end; one that passes them
+all, by ``mypy --strict``, which is as much a part of what each change goes through as the tests are.
 """
 
 import os
@@ -41,6 +42,7 @@ _LIMITED: Final = (
 )
 _NOT_ALONE: Final = re.compile(r"test_(docs|installed_wheel|map|interruption|hostile_input)")
 _FAILED, _PASSED, _NOTHING = 1, 0, 5
+_BY_MYPY: Final = "found: by mypy"
 
 
 class Recorded:
@@ -127,9 +129,7 @@ def rounds(tests: Sequence[tuple[float, str]], rng: random.Random) -> Iterator[t
 
 
 def verdict(site: Site, tests: Sequence[tuple[float, str]], tree: Path) -> str:
-    """``found``, ``found: does not end``, ``SURVIVED`` or ``SURVIVED: no test comes there``."""
-    if not tests:
-        return "SURVIVED: no test comes there"
+    """``found``, how if not by a failure, or ``SURVIVED``, why if no test comes there."""
     path = tree / site.path.relative_to(ROOT)
     text = path.read_text()
     path.write_text(mutated(site, text))
@@ -143,7 +143,9 @@ def verdict(site: Site, tests: Sequence[tuple[float, str]], tree: Path) -> str:
                 return "found"
             if status not in (_PASSED, _NOTHING):
                 return "found: not even imported"
-        return "SURVIVED"
+        if not _typed(tree):
+            return _BY_MYPY
+        return "SURVIVED" if tests else "SURVIVED: no test comes there"
     finally:
         path.write_text(text)
         _touch(path)
@@ -178,11 +180,17 @@ def _run(tree: Path, tests: Sequence[str], limit_s: int) -> int | None:
     return None if done.returncode < 0 else done.returncode
 
 
+def _typed(tree: Path) -> bool:
+    """Whether the type checker has nothing to say."""
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", *PACKAGES]
+    return subprocess.run(command, cwd=tree, check=False, capture_output=True).returncode == 0
+
+
 def run_sampled(count: int, seed: int, *, jobs: int, recorded: Path) -> int:
     """Draw, run and report; 1 when more than a tenth survived."""
     known = Recorded(recorded)
     chosen = [(site, known.tests(site)) for site in drawn(count, seed)]
-    survived: list[tuple[Site, str]] = []
+    verdicts: Counter[str] = Counter()
     trees: Queue[Path] = Queue()
     with tempfile.TemporaryDirectory(prefix="sampled-") as scratch, ThreadPoolExecutor(jobs) as pool:
         for job in range(jobs):
@@ -198,11 +206,12 @@ def run_sampled(count: int, seed: int, *, jobs: int, recorded: Path) -> int:
         for site, said, seconds in pool.map(lambda each: one(*each), chosen):
             line = f"{site.path.relative_to(ROOT)}:{site.first}: {site.text}"
             print(f"{said:30} {seconds:6.1f} s  {line}", flush=True)
-            if said.startswith("SURVIVED"):
-                survived.append((site, said))
-    found = len(chosen) - len(survived)
-    print(f"{found} of {len(chosen)} found, {found / max(1, len(chosen)):.1%}", flush=True)
-    return int(len(survived) * 10 > len(chosen))
+            verdicts[said] += 1
+    survived = sum(number for said, number in verdicts.items() if said.startswith("SURVIVED"))
+    found = len(chosen) - survived
+    share = found / max(1, len(chosen))
+    print(f"{found} of {len(chosen)} found, {share:.1%}; {verdicts[_BY_MYPY]} by mypy alone", flush=True)
+    return int(survived * 10 > len(chosen))
 
 
 def _copy(where: Path) -> Path:

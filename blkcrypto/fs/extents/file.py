@@ -107,13 +107,19 @@ class ExtentFile:
     def clone_from(self, source: "ExtentFile", source_pos: int, pos: int, length: int) -> None:
         """``FICLONERANGE``: share ``length`` bytes of ``source``, in whole blocks or up to its end.
 
+        A length of 0 means up to the end, as in ioctl_ficlonerange(2).
+
         Raises:
             CloneMismatch, InvalidRange: EINVAL.
             BlkCryptoError: writing back failed.
         """
         _check_clone(self.volume.clone_check, source.inode, self.inode)
+        if not length:
+            length = source.size - source_pos
+            if not length:
+                return
         end = source_pos + length
-        if end > source.size or length <= 0 or source_pos % BLOCK_BYTES or pos % BLOCK_BYTES:
+        if end > source.size or length < 0 or source_pos % BLOCK_BYTES or pos % BLOCK_BYTES:
             raise InvalidRange("a clone's offsets are whole blocks, inside the source")
         if length % BLOCK_BYTES and (end != source.size or pos + length < self.size):
             raise InvalidRange("a clone's length is whole blocks, or up to the end of both files")

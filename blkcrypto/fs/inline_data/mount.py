@@ -54,14 +54,14 @@ class CachedFile:
         info: key and policy.
         data: the whole file in clear: its page cache.
         dirty: whether ``data`` must be written back.
-        opens: open files.
+        opens: open files; whoever has it read in is the first.
     """
 
     ino: int
     info: CryptInfo
     data: bytearray
     dirty: bool = False
-    opens: int = 0
+    opens: int = 1
 
 
 @dataclass(slots=True)
@@ -163,7 +163,6 @@ class InlineMount:
 
     def _cached(self, file: CachedFile) -> CachedFile:
         self._cache[file.ino] = file
-        file.opens = 1
         self.region.opened(self._task, file.ino, file.info)
         return file
 

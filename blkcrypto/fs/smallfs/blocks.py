@@ -76,7 +76,7 @@ class FileBlocks:
         self._device.submit(self._bios.buffered(inode, io))
         inode.dirty.clear()
 
-    def read_direct(self, inode: Incore, lblks: range, address: int = 0) -> bytes:
+    def read_direct(self, inode: Incore, lblks: range, address: int) -> bytes:
         """Blocks past the page cache, to a buffer at ``address``; holes are zeroes."""
         mapped = [lblk for lblk in lblks if lblk in inode.disk.blocks]
         places = [address + (lblk - lblks.start) * self._size for lblk in mapped]
@@ -86,7 +86,7 @@ class FileBlocks:
         buffer[[lblk - lblks.start for lblk in mapped]] = io.data.reshape(-1, self._size)
         return buffer.tobytes()
 
-    def write_direct(self, inode: Incore, first: int, data: bytes, address: int = 0) -> None:
+    def write_direct(self, inode: Incore, first: int, data: bytes, address: int) -> None:
         """Whole blocks from logical block ``first`` on, past the page cache, from a buffer at ``address``."""
         lblks = range(first, first + len(data) // self._size)
         places = range(address, address + len(data), self._size)

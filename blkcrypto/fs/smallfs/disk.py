@@ -11,6 +11,7 @@ from blkcrypto.fs.smallfs.directory import Directory
 
 ROOT_INO: Final = 2
 FIRST_INO: Final = 12
+_ROOT_UID: Final = 0
 
 
 class DiskInode:
@@ -28,7 +29,7 @@ class DiskInode:
 
     __slots__ = ("_blocks", "_directory", "context", "ino", "kind", "nlink", "size", "symlink", "uid")
 
-    def __init__(self, ino: int, kind: InodeKind, uid: int = 0, nlink: int = 1) -> None:
+    def __init__(self, ino: int, kind: InodeKind, uid: int, nlink: int = 1) -> None:
         self.ino = ino
         self.kind = kind
         self.uid = uid
@@ -86,7 +87,9 @@ class Disk:
     """
 
     def __init__(self, allocator: BlockAllocator | None = None, first_ino: int = FIRST_INO) -> None:
-        self.inodes: dict[int, DiskInode] = {ROOT_INO: DiskInode(ROOT_INO, InodeKind.DIRECTORY, nlink=2)}
+        self.inodes: dict[int, DiskInode] = {
+            ROOT_INO: DiskInode(ROOT_INO, InodeKind.DIRECTORY, _ROOT_UID, nlink=2)
+        }
         self.owners: dict[int, tuple[int, int]] = {}
         self._next_ino = first_ino
         self._allocator = NextFree() if allocator is None else allocator
