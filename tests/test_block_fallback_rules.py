@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from blkcrypto.base.errors import BlkCryptoError
 from blkcrypto.base.status import BlkStatus
+from blkcrypto.block.api import evict_key
 from blkcrypto.block.bio import Bio, ReqFlags
 from blkcrypto.block.era import KERNELS
 from blkcrypto.block.fallback import Fallback
@@ -395,3 +396,14 @@ def test_all_eras_and_hardware_put_the_same_bytes_on_the_medium() -> None:
         assert np.array_equal(media[-1], crypt_units(key, 9, pattern(1 << 16), encrypt=True))
 
     assert all(np.array_equal(media[0], medium) for medium in media)
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_evicting_a_key_from_a_fallback_that_never_started_does_nothing_and_starts_nothing(era: str) -> None:
+    world = World(era, native=None)
+    key = world.key("A", start=False)
+
+    evict_key(world.kernel, world.bdev, key)
+
+    assert world.kernel.fallback is not None
+    assert world.kernel.fallback.engine is None

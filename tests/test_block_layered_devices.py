@@ -331,15 +331,26 @@ def test_a_flush_goes_to_every_device_and_the_data_follows_when_all_are_done() -
     assert stack.world.done == [("bio", BlkStatus.OK)]
 
 
-def test_a_failed_flush_of_one_device_fails_the_write_without_its_data() -> None:
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ((BlkStatus.OK, BlkStatus.IOERR), BlkStatus.IOERR),
+        ((BlkStatus.IOERR, BlkStatus.OK), BlkStatus.IOERR),
+        ((BlkStatus.IOERR, BlkStatus.NOSPC), BlkStatus.IOERR),
+    ],
+)
+def test_a_failed_flush_of_a_device_fails_the_write_without_its_data_with_the_first_error(
+    statuses: tuple[BlkStatus, BlkStatus], expected: BlkStatus
+) -> None:
     stack = Stack(limits=QueueLimits(write_cache=True))
     bio = stack.world.bio(WRITE, 0, pattern(4096), bdev=stack.bdev, flags=ReqFlags.PREFLUSH, name="bio")
-    stack.below[1][0].status = BlkStatus.IOERR
+    for (below, _), status in zip(stack.below, statuses, strict=True):
+        below.status = status
 
     stack.world.submit((bio, None, 0))
     stack.world.loop.run()
 
-    assert stack.world.done == [("bio", BlkStatus.IOERR)]
+    assert stack.world.done == [("bio", expected)]
     assert [[row[0] for row in rows] for rows in stack.seen()] == [[ReqOp.FLUSH], [ReqOp.FLUSH]]
 
 

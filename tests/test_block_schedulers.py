@@ -193,6 +193,20 @@ def test_a_request_that_does_not_fit_is_forgotten_as_the_last_merged_and_still_s
     assert held.order() == [(100, 8), (108, 1)]
 
 
+def test_a_full_request_stays_the_first_to_be_asked_no_longer_than_until_it_is_known_to_be_full() -> None:
+    held = Held(QueueLimits(max_sectors=8))
+    held.insert(100, sectors=8)
+    refused = held.scheduler.merge_bio(WORLD.bio(WRITE, 108, 512), 1)
+    held.insert(200, sectors=2)
+    held.insert(201)
+
+    # Both end at sector 202.  The older is asked first, next after the full one; else the newer would be.
+    joined = held.scheduler.merge_bio(WORLD.bio(WRITE, 202, 512), 1)
+
+    assert (refused, joined) == (Merge.NONE, Merge.BACK)
+    assert held.order() == [(100, 8), (200, 3), (201, 1)]
+
+
 def test_a_device_that_completes_out_of_order_gets_requests_in_merged_form_once() -> None:
     world = blocked_world()
     for number in range(4):
