@@ -372,3 +372,14 @@ def test_a_first_device_below_that_lost_its_profile_does_nothing_with_wrapped_ke
 
     with pytest.raises(WrappedKeysNotSupported, match="sda has no crypto profile"):
         layered.disk.profile.derive_sw_secret(bytes(32))
+
+
+def test_a_table_of_many_targets_ends_where_the_last_one_does_also_when_it_is_replaced() -> None:
+    stack = Stack()
+    disk = stack.below[0][1].whole
+    three = [Linear(sectors, disk, start) for sectors, start in ((5, 0), (7, 100), (11, 200))]
+    capacities = [MappedDevice(stack.world.kernel, "dm-1", three, stack.world.loop).disk.capacity]
+
+    stack.dm.reload(three)
+
+    assert [*capacities, stack.dm.disk.capacity] == [23, 23]

@@ -198,3 +198,20 @@ def test_a_disk_is_filled_to_its_last_block_and_then_from_the_smallest_free_run_
     assert [disk.allocate(2), disk.allocate(1), disk.allocate(6), disk.allocate(1)] == [1, 3, 5, 11]
     with pytest.raises(BlkCryptoError, match="ENOSPC"):
         disk.allocate(1)
+
+
+@every_design
+def test_a_hole_inside_a_block_that_is_not_cached_zeroes_its_bytes_and_leaves_the_rest(
+    design: ExtentDesign,
+) -> None:
+    world = World(design)
+    world.write("f", 0, blocks(7, 2))
+    world.sync()
+    file = world.open("f")
+    file.inode.pages.clear()
+    file.punch_hole(BLOCK + 100, 50)
+    world.sync()
+    file.inode.pages.clear()
+    text = bytearray(blocks(7, 2))
+    text[BLOCK + 100 : BLOCK + 150] = bytes(50)
+    assert file.read(0, 2 * BLOCK) == bytes(text)

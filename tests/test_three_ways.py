@@ -27,6 +27,7 @@ from scenarios import build
 from scenarios.load import load_scenario, shipped_scenarios
 from scenarios.run import run
 from scenarios.schema import Scenario
+from tests.interpreted import interpreted
 from tests.machines import US, device, fig, keys
 
 KEYS = 12
@@ -53,6 +54,11 @@ def by_columns(machine: Machine, batches: Iterator[Columns], depth: int) -> None
 
     assert not why_not(machine)
     compiled_way(machine, batches, depth)
+
+
+def by_columns_interpreted(machine: Machine, batches: Iterator[Columns], depth: int) -> None:
+    assert not interpreted().why_not(machine)
+    interpreted().compiled_way(machine, batches, depth)
 
 
 WAYS = [
@@ -171,10 +177,7 @@ def devices(draw: st.DrawFn) -> Device:
     return facts
 
 
-@pytest.mark.parametrize(("kind", "way"), WAYS)
-# Without shrinking: a machine that is led differently is told at once, a smaller one after minutes.
-@settings(deadline=None, max_examples=80, phases=(Phase.explicit, Phase.reuse, Phase.generate))
-@given(
+RUNS = given(
     facts=devices(),
     seed=st.integers(0, 1000),
     gap_ns=st.sampled_from([200, 2 * US, 30 * US, 200 * US]),
@@ -188,18 +191,28 @@ def devices(draw: st.DrawFn) -> Device:
         ]
     ),
 )
+# Without shrinking: a machine that is led differently is told at once, a smaller one after minutes.
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+
+
+@pytest.mark.parametrize(("kind", "way"), WAYS)
+@settings(deadline=None, max_examples=80, phases=PHASES)
+@RUNS
 def test_every_bio_takes_the_same_times_and_the_machine_ends_alike(
-    kind: type[Machine],
-    way: Way,
-    facts: Device,
-    seed: int,
-    gap_ns: int,
-    depth: int,
-    most: int,
+    kind: type[Machine], way: Way, facts: Device, seed: int, gap_ns: int, depth: int, most: int,
     limits: QueueLimits,
-) -> None:
+) -> None:  # fmt: skip
     led = partial(outcome, facts=facts, seed=seed, gap_ns=gap_ns, depth=depth, most=most, limits=limits)
     assert led(kind, way) == led(LongWay, by_rows)
+
+
+@settings(deadline=None, max_examples=30, phases=PHASES)
+@RUNS
+def test_what_is_compiled_touches_no_row_that_does_not_exist_and_is_the_same_when_interpreted(
+    facts: Device, seed: int, gap_ns: int, depth: int, most: int, limits: QueueLimits
+) -> None:
+    led = partial(outcome, facts=facts, seed=seed, gap_ns=gap_ns, depth=depth, most=most, limits=limits)
+    assert led(Machine, by_columns_interpreted) == led(LongWay, by_rows)
 
 
 def moved(kind: type[Machine], way: Way, seed: int, gap_ns: int, batch_bytes: int) -> tuple[Verified, str]:
@@ -220,7 +233,7 @@ def moved(kind: type[Machine], way: Way, seed: int, gap_ns: int, batch_bytes: in
 
 
 @pytest.mark.parametrize(("kind", "way"), WAYS)
-@settings(deadline=None, max_examples=15, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(deadline=None, max_examples=15, phases=PHASES)
 @given(
     seed=st.integers(0, 1000),
     gap_ns=st.sampled_from([2 * US, 200 * US]),

@@ -46,7 +46,6 @@ class CacheFigures:
 
     hits: int = 0
     misses: int = 0
-    purged: int = 0
 
 
 class _ModePool:
@@ -146,7 +145,6 @@ class CachedPool:
         in_use = pool.table.unlink(slot)
         assert not in_use, "a key is purged while I/O uses it"
         pool.blank(slot)
-        self.figures.purged += 1
 
     @property
     def memory_bytes(self) -> int:
