@@ -41,7 +41,7 @@ AS_INODES: Final = Aftermath(removal="busy", reads="ok", writes="ok", kept="both
 """What users of fscrypt know, and what a design for extents must do as well."""
 
 
-def removal_with_an_open_file(row: Row, *, file_bytes: int = 8192, new: bool = False) -> Aftermath | None:
+def removal_with_an_open_file(row: Row, *, file_bytes: int, new: bool) -> Aftermath | None:
     """Remove the key from under an open, dirty file; None where open files are not modelled.
 
     Args:
