@@ -59,6 +59,18 @@ def test_24_a_device_that_can_more_supports_all_that_one_with_less_does(
     assert large.supports(config) or not small.supports(config)
 
 
+@pytest.mark.parametrize(
+    ("of_the_device", "of_the_key", "supported"), [(7, 8, False), (8, 8, True), (9, 8, True)]
+)
+def test_24_a_device_takes_duns_of_as_many_bytes_as_it_has_or_fewer(
+    of_the_device: int, of_the_key: int, supported: bool
+) -> None:
+    device = replace(EVERYTHING, max_dun_bytes=of_the_device)
+    config = CryptoConfig(crypto_mode=CryptoModeNum.AES_256_XTS, data_unit_size=4096, dun_bytes=of_the_key)
+
+    assert device.supports(config) is supported
+
+
 @given(a=sets, b=sets, c=sets)
 def test_24_intersecting_is_commutative_associative_and_idempotent(
     a: Capabilities, b: Capabilities, c: Capabilities

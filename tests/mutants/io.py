@@ -279,7 +279,7 @@ IO = (
         "4.2 pages",
         _WRITE,
         "yield from self.pages.alloc_bulk(task, len(parts))",
-        "for _ in parts:\n            yield from self.pages.alloc(task)",
+        "for _ in parts:\n                yield from self.pages.alloc(task)",
         f"{_PROGRESS} one_by_one",
     ),
     Mutant(
@@ -287,7 +287,7 @@ IO = (
         "blkcrypto/block/waiting.py",
         "self._active < self._max_active",
         "True",
-        f"{_FALLBACK} workers",
+        f"{_PROGRESS} work_queue",
     ),
     Mutant(
         "4.4 failed read",
