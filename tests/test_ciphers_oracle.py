@@ -157,6 +157,19 @@ def test_the_number_of_threads_does_not_show_in_the_result(mode: str, threads: i
     assert np.array_equal(one, several)
 
 
+def test_more_tweaks_than_are_made_ahead_for_all_threads_are_those_of_one_thread() -> None:
+    # Three words of tweaks for each data unit of 512 bytes; 50,000 words are the most that are made ahead.
+    key, plaintexts = random_bytes(6, 64).tobytes(), random_bytes(7, 17_000, 512)
+    dun = 2**64 - 9000
+
+    one = new_cipher("AES-256-XTS", key, threads=1).encrypt_run(dun, plaintexts)
+    several = new_cipher("AES-256-XTS", key, threads=2).encrypt_run(dun, plaintexts)
+
+    assert np.array_equal(one, several)
+    for at in (0, 8999, 9000, 16_999):
+        assert one[at].tobytes() == xts_unit(key, iv(dun + at, 16), plaintexts[at].tobytes(), "encrypt")
+
+
 @pytest.mark.parametrize("mode", ["AES-256-XTS", "AES-128-CBC-ESSIV", "SM4-XTS", "Adiantum"])
 @given(dun=DUNS, count=COUNTS)
 @settings(max_examples=15)

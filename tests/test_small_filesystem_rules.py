@@ -276,3 +276,19 @@ def test_a_rename_asks_whether_the_old_inode_may_move_and_an_exchange_whether_bo
     assert caught.value.errno == errno.EXDEV
     assert read(mount, "file") == b"a"
     assert namei.readdir(mount, "d") == []
+
+
+@pytest.mark.parametrize("name", [b"", b"a/b"])
+def test_a_directory_with_a_name_that_cannot_be_one_is_not_listed(mount: Mount, name: bytes) -> None:
+    # A wrong key makes such names.  verify_dirent_name() of Linux's readdir gives EIO for both.
+    encrypted_dir(mount, "d", add_key(mount))
+    namei.create(mount, "d/good")
+    directory = namei.existing(mount, "d")
+    assert directory.info is not None
+    assert directory.info.names is not None
+    directory.disk.directory.put(directory.info.names.encrypt(name), 99)
+
+    with pytest.raises(BlkCryptoError) as caught:
+        namei.readdir(mount, "d")
+
+    assert caught.value.errno == errno.EIO

@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 
 import numpy as np
+import pytest
 
 from blkcrypto.block.crypt_ctx import BioCryptCtx
 from blkcrypto.crypto.blockcipher import KeyWiped
 from blkcrypto.crypto.cipher import DataUnitCipher
+from blkcrypto.crypto.dmcrypt import DmCipher
 from blkcrypto.fs.dm_table import DmInlinecrypt, parse_table
 from blkcrypto.fs.store import SoftwareStore
 from tests.fscrypt_world import INO
@@ -69,3 +71,13 @@ def test_a_store_wipes_the_cipher_of_an_evicted_key() -> None:
     cipher = in_use(store._ciphers.values())
     store.evict_key(target.key)
     assert (is_wiped(cipher), store.keys_held, store.evicted) == (True, frozenset(), [target.key])
+
+
+def test_a_dm_cipher_wipes_what_encrypts_its_ivs_too() -> None:
+    cipher = DmCipher("aes-cbc-eboiv", bytes(range(32)), sector_size=512)
+    generator = cipher._eboiv
+    assert generator is not None
+    assert generator(np.zeros(1, np.uint64), 16).shape == (1, 16)
+    cipher.wipe()
+    with pytest.raises(KeyWiped):
+        generator(np.zeros(1, np.uint64), 16)

@@ -22,6 +22,18 @@ WRONG = {
     "no value": ([*RUN, "--set", "keyslots"], "write KEY=VALUE"),
     "number": ([*RUN, "--set", "keyslots=many"], "expected a whole number"),
     "unit of a key": ([*RUN, "--set", "device.keyslots.program_raw=80parsec"], "use ns, us, ms, s, min or h"),
+    "part of a nanosecond": (
+        [*RUN, "--set", "device.keyslots.program_raw=0.5ns"],
+        "not a whole number of ns",
+    ),
+    "three thousand years": (
+        [*RUN, "--set", "device.keyslots.program_raw=26280000h"],
+        f"too large for a duration: at most {2**63 - 1} ns",
+    ),
+    "unit of a rate": (
+        [*RUN, "--set", "device.media.read_per_s=5MB"],
+        "use kB/s, MB/s, GB/s, MiB/s or GiB/s",
+    ),
     "unit of an option": (["replay", "trace.csv", "--program-time", "80"], "use ns, us, ms, s, min or h"),
     "size": (["replay", "trace.csv", "--data-unit-size", "4q"], "use k, M, G, T, P or E"),
     "word of a key": ([*RUN, "--set", "keys.engine=inlin"], "did you mean 'inline'?"),
