@@ -202,6 +202,13 @@ def test_removing_the_device_fails_what_is_in_flight_and_all_that_follows() -> N
     assert run.is_idle
 
 
+def test_a_device_is_removed_once() -> None:
+    plan = FaultPlan(removals=(Removal(at_ns=50 * US), Removal(at_ns=60 * US)))
+    _, run = run_ios(device(), [(0, READ, A)], faults=plan)
+    assert run.injector is not None
+    assert run.injector.counts["removals"] == 1
+
+
 # --- eviction -----------------------------------------------------------------------------------------
 
 

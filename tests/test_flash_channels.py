@@ -6,12 +6,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from blkcrypto.base.errors import BadInput
+from blkcrypto.block.op import ReqOp
 from hwmodel.channels import Channel
 from hwmodel.device import Device
+from hwmodel.faultplan import FaultPlan, Reset
 from scenarios.load import load_scenario
 from tests.machines import READ, US, WRITE, Records, device, fig, run_ios
 
 PLAIN = -1
+DISCARD = int(ReqOp.DISCARD)
 
 
 def dies(channels: int, *, units: int = 2) -> Device:
@@ -57,6 +60,23 @@ def test_a_die_is_busy_until_its_data_has_left() -> None:
 
 def test_without_channels_dies_do_not_meet() -> None:
     assert done_us(dies(0), (0, READ), (0, READ)) == [100, 100]
+
+
+def test_a_discard_keeps_its_die_busy_and_no_channel() -> None:
+    # 50 us on die 0, which then reads; data that went with it would make them 60.
+    facts = dies(1)
+    facts = replace(facts, media=replace(facts.media, discard_ns=fig(50 * US)))
+    assert done_us(facts, (0, DISCARD), (0, READ), (0, READ)) == [50, 110, 160]
+
+
+def test_a_reset_frees_dies_and_channels() -> None:
+    # One die: each read takes 100 us of it, then 10 of the channel.  All begin anew at 1100 us, when the
+    # reset of 1000 us is over; the first has read at 1200, when without it the eleventh had the channel.
+    facts = dies(1, units=1)
+    facts = replace(facts, controller=replace(facts.controller, reset_ns=fig(1000 * US)))
+    plan = FaultPlan(resets=(Reset(at_ns=100 * US),))
+    records, _ = run_ios(facts, [(0, READ, PLAIN)] * 12, faults=plan)
+    assert (records["done_ns"] // US).tolist() == [1100 + 110 * served for served in range(1, 13)]
 
 
 Wishes = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9)), max_size=40)

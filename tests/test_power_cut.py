@@ -210,3 +210,24 @@ def test_a_device_that_forgets_a_flushed_write_is_found_out() -> None:
         volatile.flushed(submitted_ns=20, began_ns=5)
         (survivor,) = volatile.cut([], np.random.default_rng(seed), 512)
         assert volatile.broken_promises == (survivor.image is None)
+
+
+def test_what_does_not_fit_in_the_cache_of_16384_data_units_is_durable_oldest_first() -> None:
+    volatile = VolatileWrites()
+    for unit in range(16384 + 3):
+        volatile.written(unit, Content(None, 0), content(1, done_ns=10))
+    in_doubt = [survivor.unit for survivor in volatile.cut([], np.random.default_rng(1), 512)]
+    assert in_doubt == list(range(3, 16384 + 3))
+
+
+def test_of_a_data_unit_written_five_times_the_first_is_durable_by_itself() -> None:
+    # Four versions fit behind what is durable.
+    seen: set[int] = set()
+    for seed in range(200):
+        volatile = VolatileWrites()
+        held = Content(None, 0)
+        for version in range(1, 6):
+            volatile.written(0, held, held := content(version, done_ns=version))
+        (survivor,) = volatile.cut([], np.random.default_rng(seed), 512)
+        seen |= set(survivor.versions)
+    assert seen == {1, 2, 3, 4, 5}

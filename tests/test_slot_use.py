@@ -1,5 +1,6 @@
 """The keyslot map and the reuse curve of a run's page, against slow and literal twins."""
 
+import inspect
 from collections import OrderedDict
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blkcrypto.block.key import BlkCryptoKey
-from hwmodel.observer import Observers
+from hwmodel.observer import Observer, Observers
 from scenarios.load import load_scenario
 from scenarios.results.records import COLUMN, Records
 from scenarios.results.slotuse import MOST_SLOTS, SlotUse
@@ -62,6 +63,31 @@ def test_each_interval_shows_the_key_that_was_there_when_it_began(
         for column, key in enumerate(row):
             assert key is held_at(log, slot, column * seen.interval_ns)
     assert len(seen.keys[0]) == -(-(now + more) // seen.interval_ns) <= 256
+
+
+class Heard(Observer):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, tuple[object, ...]]] = []
+
+    def __getattribute__(self, name: str) -> object:
+        if name not in vars(Observer) or name.startswith("_"):
+            return super().__getattribute__(name)
+        return lambda *told: self.told.append((name, told))
+
+
+def test_several_observers_are_all_told_everything() -> None:
+    first, second = Heard(), Heard()
+    several = Observers(first, second)
+    events = [
+        (name, tuple(object() for _ in list(inspect.signature(event).parameters)[1:]))
+        for name, event in vars(Observer).items()
+        if not name.startswith("_")
+    ]
+    for name, told in events:
+        getattr(several, name)(*told)
+    assert first.told == second.told == events
 
 
 def test_programs_and_waits_of_a_run_are_all_in_its_map() -> None:
