@@ -14,7 +14,7 @@ from blkcrypto.fs.ext4 import Ext4Volume
 from blkcrypto.fs.ext4.extents import Extent
 from blkcrypto.fs.ext4.features import Incompat, InodeFlags
 from blkcrypto.fs.ext4.store import ImageFile
-from blkcrypto.fs.fscrypt.inherit import InodeKind
+from blkcrypto.fs.fscrypt.inherit import InconsistentPolicy, InodeKind
 from blkcrypto.fs.image import EncryptedImage, ImageKeys, tree
 from blkcrypto.fs.image.verify import verify
 from tests.fscrypt_world import needs_golden
@@ -320,6 +320,7 @@ HOSTILE: list[tuple[str, Damage, str]] = [
         lambda s: directory_entry(s, 24, 2, 20, 5),
         "inode 2: a directory that has two",
     ),
+    ("a root that is a file", lambda s: s.put16(s.inode_at(2), 0x81A4), "inode 2: the root is no directory"),
     ("an inode with odd fields", lambda s: s.put16(s.inode_at(13) + 128, 200), "inode 13: i_extra_isize 200"),
     ("a table elsewhere", lambda s: s.put32(4096 + 8, 10**6), "block 1000000: .* has no"),
     (
@@ -443,9 +444,33 @@ def test_a_context_of_another_version_locks_names_and_refuses_contents() -> None
         surgeon.data[surgeon.context_at(ino)] = 3
     image = opened(data, keys_of(case), checksums=False)
 
-    listed = [node.name.decode() for node in image.children(image.find(b"/v2-perfile"))]
+    listed = {node.name.decode(): node for node in image.children(image.find(b"/v2-perfile"))}
 
-    assert item_of(case, "f-5000")["nokey_name"] in listed
+    file = listed[item_of(case, "f-5000")["nokey_name"]]
+    with pytest.raises(InconsistentPolicy):
+        image.contents(file)
+    with pytest.raises(BlkCryptoError, match="give a newer tool: its encryption context is not known"):
+        image.find(b"/v2-perfile/f-5000")
+
+
+@needs_golden
+def test_a_directory_of_two_names_is_a_problem_and_is_looked_into_once() -> None:
+    data = golden_image("image-4k")
+    surgeon = Surgeon(data)
+    begin = surgeon.extents(2)[0][2] * 4096
+    end, ino = begin + 4096, int(opened(data).find(b"/v2-perfile").inode.ino)
+    # The last record before the block's checksum takes what is left of the block: split it.
+    at = begin
+    while at + surgeon.u16(at + 4) < end - 12:
+        at += surgeon.u16(at + 4)
+    length, used = surgeon.u16(at + 4), (8 + data[at + 6] + 3) & ~3
+    surgeon.put16(at + 4, used)
+    surgeon.put(at + used, struct.pack("<IHBB", ino, length - used, 5, 2) + b"again")
+
+    image = opened(data, keys_of(golden_case(PERFILE)), checksums=False)
+    report = verify(image, image.root)
+
+    assert sum("a directory that has two names" in problem for problem in report.problems) == 1
 
 
 @needs_golden

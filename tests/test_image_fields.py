@@ -14,7 +14,7 @@ from blkcrypto.fs.ext4.extents import Extent, tree_extents
 from blkcrypto.fs.ext4.features import InodeFlags
 from blkcrypto.fs.ext4.groups import inode_table
 from blkcrypto.fs.ext4.inode import Inode, parse_inode
-from blkcrypto.fs.ext4.xattrs import Xattr, inode_xattrs
+from blkcrypto.fs.ext4.xattrs import Xattr, block_xattrs, inode_xattrs
 from tests.image_world import layout_image, opened
 
 
@@ -253,6 +253,26 @@ def test_attributes_of_an_inode_count_their_values_from_behind_the_magic() -> No
 
 def test_spare_bytes_without_the_magic_are_no_attributes() -> None:
     assert list(inode_xattrs(bytes(96))) == []
+
+
+def test_attributes_that_run_past_the_end_are_damage() -> None:
+    entry = struct.pack("<BBHIII", 1, 9, 0, 0, 0, 0) + b"c\0\0\0"
+    for after in (b"\1", bytes(3) + b"\1", b"\1".ljust(15, b"\0")):
+        with pytest.raises(ValueError, match="run past their end"):
+            list(inode_xattrs(struct.pack("<I", 0xEA020000) + entry + after))
+
+
+def attribute_block(magic: int, blocks: int) -> bytes:
+    """One attribute, its value counted from the block's beginning."""
+    header = struct.pack("<III20x", magic, 1, blocks)
+    return (header + struct.pack("<BBHIII", 1, 9, 60, 0, 4, 0) + b"c\0\0\0").ljust(60, b"\0") + b"last"
+
+
+@pytest.mark.parametrize(("magic", "blocks"), [(0xEA020001, 1), (0xEA020000, 2), (0xEA020000, 0)])
+def test_a_block_of_attributes_has_the_magic_and_is_one_block(magic: int, blocks: int) -> None:
+    assert list(block_xattrs(attribute_block(0xEA020000, 1))) == [Xattr(9, b"c", b"last")]
+    with pytest.raises(ValueError, match="no block of extended attributes"):
+        list(block_xattrs(attribute_block(magic, blocks)))
 
 
 def test_the_last_block_of_a_filesystem_can_be_read_and_none_beyond() -> None:
