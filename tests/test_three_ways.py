@@ -268,6 +268,18 @@ def test_machines_whose_data_must_be_followed_bio_by_bio_are_not_led_by_compiled
         assert why_not(machine) == why
 
 
+@needs_numba
+def test_only_a_new_machine_is_led_by_compiled_code() -> None:
+    from hwmodel.compiled.way import why_not
+
+    machine = Machine(
+        device(), where="inline", rng=np.random.default_rng(1), keys=keys(KEYS), records=lambda _: None
+    )
+    assert not why_not(machine)
+    by_rows(machine, batches(seed=3, gap_ns=30 * US), 0)
+    assert why_not(machine) == "it has run before"
+
+
 @pytest.mark.parametrize(("kind", "way"), WAYS)
 def test_more_readers_than_are_woken_at_once_take_the_same_times(kind: type[Machine], way: Way) -> None:
     facts = device(tags=2048, slots=3, program_ns=900 * US, units=8)
