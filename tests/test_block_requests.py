@@ -298,6 +298,27 @@ def test_a_failed_flush_fails_the_writes_that_needed_it_before_their_data() -> N
     assert (refs(world), world.queue.tags.in_use) == ([0], 0)
 
 
+# Reference, the version map and section 3.11: the slot goes before the callback since 6.4, with the request before.
+@pytest.mark.parametrize(("version", "held"), [("5.18", 1), ("7.3", 0)])
+@pytest.mark.parametrize("failing", [True, False])
+def test_of_a_write_with_flushes_too_the_slot_goes_before_the_callback_since_6_4(
+    version: str, held: int, *, failing: bool
+) -> None:
+    world = World(version, limits=CACHED, slots=1)
+    seen: list[int] = []
+    bio = world.bio(
+        WRITE, 0, pattern(512), flags=PREFLUSH | FUA, name="bio", end_io=lambda _: seen.extend(refs(world))
+    )
+    world.submit((bio, world.key("A"), 0))
+    if failing:
+        world.memory_disk.status = BlkStatus.IOERR
+
+    world.loop.run()
+
+    assert (seen, refs(world)) == ([held], [0])
+    assert world.done == [("bio", BlkStatus.IOERR if failing else BlkStatus.OK)]
+
+
 def test_a_flush_needs_no_tag_of_its_own() -> None:
     world = World(limits=CACHED, depth=1)
 
