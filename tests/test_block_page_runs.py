@@ -298,6 +298,22 @@ def test_pages_of_a_layered_device_are_bios() -> None:
     assert world.page_disk.seen == [(WRITE, 16, 8, None), (WRITE, 32, 8, None)]
 
 
+@pytest.mark.parametrize("at", [0, 2])
+def test_pages_beside_the_bio_of_another_device_in_the_plug_are_bios(at: int) -> None:
+    seen = []
+    for in_runs in (True, False):
+        world = PageWorld("7.3", native=True, in_runs=in_runs)
+        other, disk = world.add_disk("sdb", None, capacity=CAPACITY)
+        work: list[Bio | Page] = list(far_apart(world, 4))
+        work.insert(at, world.bio(WRITE, 0, pattern(512), bdev=disk.whole, name="other"))
+        world.submit_all(work)
+        assert world.done == [("other", BlkStatus.OK)]
+        assert world.page_disk.in_runs == 0
+        seen.append((world.statuses, world.page_disk.seen, other.seen, world.page_disk.medium.tobytes()))
+
+    assert seen[0] == seen[1]
+
+
 def test_pages_that_need_a_fallback_which_is_not_built_are_notsupp() -> None:
     world = PageWorld("7.3", native=False, in_runs=True)
     world.kernel.fallback = None

@@ -298,7 +298,7 @@ def test_a_failed_flush_fails_the_writes_that_needed_it_before_their_data() -> N
     assert (refs(world), world.queue.tags.in_use) == ([0], 0)
 
 
-# Reference, the version map and section 3.11: the slot goes before the callback since 6.4, with the request before.
+# Reference 3.11 and the version map: since 6.4 the slot goes before the callback, earlier with the request.
 @pytest.mark.parametrize(("version", "held"), [("5.18", 1), ("7.3", 0)])
 @pytest.mark.parametrize("failing", [True, False])
 def test_of_a_write_with_flushes_too_the_slot_goes_before_the_callback_since_6_4(
