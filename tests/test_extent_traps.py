@@ -5,6 +5,8 @@ cannot happen here, where filesystems have no data units smaller than a block.  
 test_design_invariants.py, T18 for f2fs itself in test_f2fs_compression.py.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from blkcrypto.block.key import ConfigFlags
@@ -140,6 +142,21 @@ def test_t19_t25_a_checksummed_write_bio_of_more_than_256_segments_fails() -> No
 
     with pytest.raises(BioTooLarge):
         check_segments(257, checksums=True)
+
+
+@pytest.mark.parametrize(("bio_blocks", "largest"), [(0, 256), (256, 256), (257, None)])
+def test_t19_t25_a_filesystem_with_checksums_writes_no_larger_bio(
+    bio_blocks: int, largest: int | None
+) -> None:
+    world = World(replace(LIGHT, bio_blocks=bio_blocks), max_extent_bytes=600 * BLOCK)
+    world.write("f", 0, blocks(0, 600))
+
+    if largest is None:
+        with pytest.raises(BioTooLarge, match="257 segments"):
+            world.sync()
+    else:
+        world.sync()
+        assert max(count for _, _, count in world.logging.bios) == largest
 
 
 def test_a_damaged_extent_stays_where_it_is_and_its_target_blocks_are_free_again() -> None:
