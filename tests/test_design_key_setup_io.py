@@ -448,16 +448,22 @@ def test_i26_the_cache_never_serves_another_key_and_nothing_after_removal(
                 assert stored == expected
 
 
-def test_closing_files_evicts_their_keys_from_the_fallback() -> None:
-    fallback = Fallback(Kernel(), RunLoop(), np.random.default_rng(7))
-    bench = Bench("", make=lambda checker: AlwaysBlkCrypto(checker, fallback))
-    bench.write(KNOWN, 0, page(0))
-    bench.write(NEW, 0, page(0))
+@pytest.mark.parametrize("how", ["close the file", "free its extents"])
+def test_keys_of_files_that_are_closed_and_of_extents_that_are_freed_leave_the_fallback(how: str) -> None:
+    fallback = Fallback(Kernel(), RunLoop(), np.random.default_rng(7), num_keyslots=3)
+    known = (KNOWN, Extent(nonce(1)))
+    bench = Bench("", extents=known, make=lambda checker: AlwaysBlkCrypto(checker, fallback))
+    for extent in (*known, NEW):
+        bench.write(extent, 0, page(0))
     assert fallback.engine is not None
     table = fallback.engine.profile.table
     assert table is not None
-    assert [slot for slot, _ in table.programmed()] == [0]
-    bench.variant.close_file(bench.file)
+    assert sorted(slot for slot, _ in table.programmed()) == [0, 1]
+    if how == "close the file":
+        bench.variant.close_file(bench.file)
+    else:
+        for extent in known:
+            bench.variant.free_extent(bench.file, extent)
     assert list(table.programmed()) == []
 
 
