@@ -140,6 +140,16 @@ def test_offsets_obey_the_dma_alignment_with_and_without_a_context(size: int | N
         split_point(bio_of([PAGE, PAGE], offset=4, size=size), QueueLimits(dma_alignment=511))
 
 
+@pytest.mark.parametrize(
+    ("offset", "lengths"), [(512, [PAGE, PAGE]), (0, [PAGE, 512]), (PAGE // 2, [PAGE, PAGE])]
+)
+def test_vectors_begin_and_end_between_data_units(offset: int, lengths: list[int]) -> None:
+    for size in (None, 512):
+        assert split_point(bio_of(lengths, offset=offset, size=size), QueueLimits())[0] == 0
+    with pytest.raises(MisalignedVector, match="EINVAL"):
+        split_point(bio_of(lengths, offset=offset, size=PAGE), QueueLimits())
+
+
 def test_a_small_single_vector_skips_the_check_for_data_units() -> None:
     # Source reading: only the logical block check protects such a bio on the hardware path.
     assert split_point(bio_of([512], size=PAGE), QueueLimits()) == (0, 1)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blkcrypto.fs.dirhash import Ext4HashVersion, ext4_hash
+from blkcrypto.fs.fscrypt.derive import MasterKeyTooShort, PolicyForAnotherKey
 from blkcrypto.fs.fscrypt.master_key import MasterKey
 from blkcrypto.fs.fscrypt.names import (
     CiphertextTooShort,
@@ -28,6 +29,14 @@ name_bytes = st.binary(min_size=1, max_size=255).filter(lambda name: b"\0" not i
 
 def cipher(flags: int, modes: tuple[int, int] = (1, 4), ino: int = INO, nonce: bytes = NONCE) -> NameCipher:
     return NameCipher(policy_for(KEY, flags, modes), KEY, EXT4, ino=ino, nonce=nonce)
+
+
+def test_names_too_need_the_key_that_their_policy_names_and_all_of_it() -> None:
+    another, short = MasterKey.from_raw(RAW[::-1]), MasterKey.from_raw(RAW[:31])
+    with pytest.raises(PolicyForAnotherKey, match="ENOKEY"):
+        NameCipher(policy_for(another, PolicyFlags.PAD_32), KEY, EXT4, ino=INO, nonce=NONCE)
+    with pytest.raises(MasterKeyTooShort, match="ENOKEY"):
+        NameCipher(policy_for(short, PolicyFlags.PAD_32), short, EXT4, ino=INO, nonce=NONCE)
 
 
 @pytest.mark.parametrize(

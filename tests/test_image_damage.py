@@ -329,6 +329,11 @@ HOSTILE: list[tuple[str, Damage, str]] = [
         "inode 13: an extended attribute runs past the end",
     ),
     (
+        "an attribute longer than what is left",
+        lambda s: s.put32(context_entry(s, 13) + 8, 130),
+        "inode 13: an extended attribute runs past the end",
+    ),
+    (
         "an attribute in an inode",
         lambda s: s.put32(context_entry(s, 13) + 4, 7),
         "inode 13: an extended attribute lies in an inode of its own",
