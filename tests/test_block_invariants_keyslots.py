@@ -387,3 +387,21 @@ def test_12_evicting_from_a_device_without_slots_goes_to_the_device_with_no_slot
 def test_a_table_has_at_least_one_slot() -> None:
     with pytest.raises(ValueError, match="at least one slot"):
         KeyslotTable[BlkCryptoKey](0)
+
+
+class ProgramsOnly:
+    """A device that cannot forget a key."""
+
+    def keyslot_program(self, key: BlkCryptoKey, slot: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize("slots", [0, 2])
+def test_a_key_leaves_the_table_of_a_device_that_has_no_operation_for_it(slots: int) -> None:
+    profile = CryptoProfile("dev", slots, EVERYTHING, ProgramsOnly())
+    if slots:
+        use(profile, A, B)
+
+    profile.evict_key(A)
+
+    assert keys_in(profile) == ([None, "B"] if slots else [])
