@@ -233,6 +233,25 @@ def test_memory_that_goes_on_in_place_leaves_no_gap_unless_it_crosses_the_segmen
     assert (attempt(request(low), high, 1, limits)[0] is Attempt.OK) is expected
 
 
+def whole_page_in_two(sector: int, address: int) -> Request:
+    """A request of 512 bytes and of those that go on in place, up to the end of the page."""
+    low, high = with_vec(sector, address, 512), with_vec(sector + 1, address + 512, PAGE - 512)
+    low.it, high.it = low.it._replace(size=512), high.it._replace(size=PAGE - 512)
+    rq = request(low)
+    assert attempt(rq, high, 1, QueueLimits(virt_boundary_mask=PAGE - 1))[0] is Attempt.OK
+    return rq
+
+
+def test_what_begins_and_ends_whole_pages_merges_although_its_bios_do_not() -> None:
+    limits = QueueLimits(virt_boundary_mask=PAGE - 1)
+    back, front = with_vec(16, 0x20000, PAGE), with_vec(0, 0x30000, PAGE)
+    rq = whole_page_in_two(8, 0x10000)
+
+    assert attempt(rq, front, 1, limits)[0] is Attempt.OK
+    assert attempt(whole_page_in_two(8, 0x10000), back, 1, limits)[0] is Attempt.OK
+    assert requests_merge(whole_page_in_two(8, 0x10000), whole_page_in_two(16, 0x20000), limits)
+
+
 def test_a_merged_request_takes_the_bios_of_the_next_and_sums_segments() -> None:
     rq, following = request(bio(8, dun=5), 3), request(bio(16, dun=6), 4)
 
