@@ -190,6 +190,27 @@ def test_a_failed_part_of_a_request_fails_the_bios_it_covers_and_no_others() -> 
     assert world.done == [("bio 0", BlkStatus.MEDIUM), ("bio 1", BlkStatus.MEDIUM), ("bio 2", BlkStatus.OK)]
 
 
+@pytest.mark.parametrize(
+    ("part", "done"),
+    [(1, []), (3, ["bio 0"]), (4, ["bio 0"]), (5, ["bio 0", "bio 3"]), (8, ["bio 0", "bio 3"])],
+)
+def test_a_part_of_a_request_completes_the_bios_that_lie_in_it_whole(part: int, done: list[str]) -> None:
+    world = World()
+    key = world.key("A", size=512)
+    bios = [  # sectors 0 to 2, 3 and 4, 5 to 8
+        (world.bio(WRITE, first, pattern(512 * count), name=f"bio {first}"), key, first)
+        for first, count in ((0, 3), (3, 2), (5, 4))
+    ]
+    world.submit(*bios, plug=True)
+
+    rq = world.memory_disk.complete_part(512 * part)
+
+    assert [name for name, _ in world.done] == done
+    assert (rq.sector, sum(bio.nbytes for bio in rq.bios)) == (part, 512 * (9 - part))
+    world.memory_disk.complete_part(512 * (9 - part))
+    assert world.done == [(f"bio {first}", BlkStatus.OK) for first in (0, 3, 5)]
+
+
 def test_a_merged_request_completes_its_bios_in_sector_order_after_releasing_the_slot_once() -> None:
     world = World(slots=1)
     key = world.key("A", size=512)
