@@ -211,6 +211,19 @@ def test_a_part_of_a_request_completes_the_bios_that_lie_in_it_whole(part: int, 
     assert world.done == [(f"bio {first}", BlkStatus.OK) for first in (0, 3, 5)]
 
 
+def test_a_bio_of_which_a_part_failed_fails_and_its_neighbours_do_not() -> None:
+    world = World()
+    key = world.key("A", size=512)
+    bios = [(world.bio(WRITE, 2 * n, pattern(1024), name=f"bio {n}"), key, 2 * n) for n in range(3)]
+    world.submit(*bios, plug=True)
+    rq = world.memory_disk.pending[0]
+
+    for status, sectors in ((BlkStatus.OK, 2), (BlkStatus.MEDIUM, 1), (BlkStatus.OK, 3)):
+        world.queue.complete(rq, status, 512 * sectors)
+
+    assert world.done == [("bio 0", BlkStatus.OK), ("bio 1", BlkStatus.MEDIUM), ("bio 2", BlkStatus.OK)]
+
+
 def test_a_merged_request_completes_its_bios_in_sector_order_after_releasing_the_slot_once() -> None:
     world = World(slots=1)
     key = world.key("A", size=512)
