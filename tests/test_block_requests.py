@@ -197,18 +197,21 @@ def test_a_failed_part_of_a_request_fails_the_bios_it_covers_and_no_others() -> 
 def test_a_part_of_a_request_completes_the_bios_that_lie_in_it_whole(part: int, done: list[str]) -> None:
     world = World()
     key = world.key("A", size=512)
-    bios = [  # sectors 0 to 2, 3 and 4, 5 to 8
-        (world.bio(WRITE, first, pattern(512 * count), name=f"bio {first}"), key, first)
-        for first, count in ((0, 3), (3, 2), (5, 4))
+    spans = [(0, 3), (3, 5), (5, 9)]
+    bios = [
+        (world.bio(WRITE, first, pattern(512 * (end - first)), name=f"bio {first}"), key, first)
+        for first, end in spans
     ]
     world.submit(*bios, plug=True)
 
     rq = world.memory_disk.complete_part(512 * part)
 
     assert [name for name, _ in world.done] == done
-    assert (rq.sector, sum(bio.nbytes for bio in rq.bios)) == (part, 512 * (9 - part))
+    assert (rq.sector, rq.end_sector) == (part, 9)
+    left = [(bio.sector, bio.end_sector) for bio in rq.bios]
+    assert left == [(max(first, part), end) for first, end in spans if end > part]
     world.memory_disk.complete_part(512 * (9 - part))
-    assert world.done == [(f"bio {first}", BlkStatus.OK) for first in (0, 3, 5)]
+    assert world.done == [(f"bio {first}", BlkStatus.OK) for first, _ in spans]
 
 
 def test_a_bio_of_which_a_part_failed_fails_and_its_neighbours_do_not() -> None:
