@@ -288,6 +288,23 @@ def test_keys_of_different_kinds_are_not_encrypted_together_in_the_fallback(kind
         assert stored.tolist() == crypt_units(keys[number % 2], 7 * number, data, encrypt=True).tolist()
 
 
+def test_a_run_of_pages_is_in_flight_while_the_device_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = PageWorld("7.3", native=True, in_runs=True)
+    seen: list[set[Request | PageRun]] = []
+    take = world.page_disk.queue_pages
+
+    def looked_at(run: PageRun) -> None:
+        take(run)
+        seen.append(set(world.queue.in_flight))
+
+    monkeypatch.setattr(world.page_disk, "queue_pages", looked_at)
+    world.submit_all(far_apart(world, 3))
+
+    ((run,),) = seen
+    assert isinstance(run, PageRun)
+    assert (len(run), world.queue.in_flight) == (3, set())
+
+
 def test_pages_of_a_layered_device_are_bios() -> None:
     world = PageWorld("7.3", native=True, in_runs=True)
     layered = MappedDevice(world.kernel, "dm-0", [Linear(64, world.bdev, 16)], world.loop)

@@ -467,6 +467,13 @@ def test_keys_of_files_that_are_closed_and_of_extents_that_are_freed_leave_the_f
     assert list(table.programmed()) == []
 
 
+def test_only_extents_unknown_at_open_take_a_reserved_key_object() -> None:
+    bench = Bench(NAMES[5])
+    for extent in (KNOWN, NEW, KNOWN, NEW, NEW):
+        bench.write(extent, 0, page(0))
+    assert bench.checker.counts[contexts.TAKE_KEY_OBJECT.name] == 3
+
+
 def test_a_key_that_cannot_be_programmed_is_eio_and_its_reserved_object_serves_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -518,10 +518,14 @@ def test_reserved_bytes_must_be_zero(parse: object, size: int, first: int, last:
             parse(bytes(data))
 
 
-def test_the_rest_of_a_specifiers_union_is_ignored() -> None:
+@pytest.mark.parametrize("at", [16, 39])
+def test_the_rest_of_a_specifiers_union_is_ignored(at: int) -> None:
     data = bytearray(DESCRIPTOR.to_bytes())
-    data[20] = 0xFF
+    data[at] = 0xFF
     assert KeySpecifier.from_bytes(bytes(data)) == DESCRIPTOR
+    assert parse_status_arg(bytes(data) + bytes(88)) == DESCRIPTOR
+    assert parse_remove_arg(bytes(data) + bytes(24)) == DESCRIPTOR
+    assert AddKeyArg.from_bytes(bytes(data) + bytes(40)).spec == DESCRIPTOR
 
 
 def test_files_of_a_v1_direct_key_policy_share_one_key_which_goes_with_the_last_of_them() -> None:

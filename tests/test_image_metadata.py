@@ -9,6 +9,7 @@ from blkcrypto.base.errors import BadInput
 from blkcrypto.fs.dirhash import Ext4HashVersion, ext4_hash
 from blkcrypto.fs.ext4.directory import checksum_span
 from blkcrypto.fs.ext4.features import Compat
+from blkcrypto.fs.ext4.groups import descriptor_checksum_holds
 from blkcrypto.fs.ext4.inode import inode_checksum_holds
 from blkcrypto.fs.fscrypt.nokey import decode_nokey_name
 from tests.fscrypt_world import needs_golden
@@ -136,6 +137,22 @@ def test_an_inode_s_sum_has_an_upper_half_where_its_fields_reach_so_far(size: in
         data[at] ^= 0x80
         assert not inode_checksum_holds(seed, 12, bytes(data))
         data[at] ^= 0x80
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_a_group_s_sum_leaves_out_its_own_two_bytes_and_no_others(size: int) -> None:
+    """Lower half of the sum of the UUID, the group's number and the descriptor with its sum blanked."""
+    sb = opened(layout_image("trees")).volume.superblock
+    data = bytearray(at % 251 + 1 for at in range(size))
+    data[30:32] = bytes(2)
+    summed = crc32c(sb.uuid + (3).to_bytes(4, "little") + bytes(data)) & 0xFFFF
+    data[30:32] = summed.to_bytes(2, "little")
+    assert descriptor_checksum_holds(sb, 3, bytes(data))
+    assert not descriptor_checksum_holds(sb, 2, bytes(data))
+    for at in (29, 30, 31, *((32,) if size > 32 else ())):
+        data[at] ^= 1
+        assert not descriptor_checksum_holds(sb, 3, bytes(data))
+        data[at] ^= 1
 
 
 # Hashes
