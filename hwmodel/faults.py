@@ -9,6 +9,7 @@ faults has none and pays nothing.
 - A failed program leaves the mapping as it was.  When the slot's old key was lost on the way, I/O that finds
   it mapped fails: a disabled slot never passes data.
 - Power cut: whatever is in memory or in flight is gone; see ``hwmodel.powerloss`` for the data.
+- Removal: what is in flight, and every request and program from then on, fails.  The host's keyslots stay.
 
 A fault is a process of its own and never runs inside a request's continuation.
 
@@ -287,7 +288,8 @@ class Injector:
         self._go_up(outage)
 
     def _go_down(self) -> int:
-        self._left_behind.clear()  # the hardware forgets every key
+        """Stop I/O for an outage in which the hardware forgets every key; its number."""
+        self._left_behind.clear()
         self._state = _State.DOWN
         self._outage += 1
         return self._outage
@@ -330,8 +332,8 @@ class Injector:
         if self._state is _State.REMOVED:
             return
         self.counts["removals"] += 1
-        self._go_down()
         self._state = _State.REMOVED
+        self._outage += 1
         requests = [*self._machine.withdraw(), *self._held]
         self._held.clear()
         for request in requests:

@@ -219,6 +219,20 @@ def test_an_evicted_key_is_not_programmed_again_by_a_reset() -> None:
     assert [key and key.raw[0] for key in run.keyslots.hardware] == [None, B]
 
 
+def test_a_key_that_was_in_use_when_evicted_stays_in_the_keyslot_of_a_device_that_is_then_removed() -> None:
+    # A is at the device from 10 us on.  Its second eviction finds it in no table, and is none that failed.
+    plan = FaultPlan(
+        evictions=(Eviction(key=A, at_ns=50 * US), Eviction(key=A, at_ns=200 * US)),
+        removals=(Removal(at_ns=100 * US),),
+    )
+    _, run = run_ios(device(), [(0, READ, A)], faults=plan)
+    assert run.keyslots is not None
+    assert run.injector is not None
+    assert [key and key.raw[0] for key in run.keyslots.hardware] == [A, None]
+    assert run.injector.counts == {"evictions of keys in use": 1, "removals": 1, "evictions": 1}
+    assert not run.injector.violations
+
+
 # --- chance -------------------------------------------------------------------------------------------
 
 
