@@ -1,5 +1,6 @@
 """``make soak`` for a moment: it counts, and it fails for what it is there to find."""
 
+import platform
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -9,7 +10,7 @@ import pytest
 from hwmodel.tags import Tags
 from tests.soak import __main__ as soaking
 from tests.soak import workload
-from tests.soak.__main__ import MIB, WARM_RUNS, soak
+from tests.soak.__main__ import MIB, WARM_RUNS, resident, settle, soak
 
 
 def said_of(
@@ -56,6 +57,20 @@ def test_memory_that_grows_once_warm_fails(monkeypatch: pytest.MonkeyPatch) -> N
     status, said = said_of(one, monkeypatch, growing)
     assert status == 1
     assert said[-1].startswith("GREW from ")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library cannot give free memory back")
+def test_memory_that_is_free_between_what_is_held_does_not_count() -> None:
+    settle()
+    before = resident()
+    blocks = [bytearray(b"x") * 100_000 for _ in range(1000)]
+    kept = blocks[99::100]
+    held = resident() - before
+    del blocks
+    settle()
+    assert held > 90 * MIB
+    assert resident() - before < 10 * MIB
+    assert len(kept) == 10
 
 
 def test_what_a_run_violates_ends_it_with_the_run_s_seed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Run for hours: exit status 0 when nothing was violated and memory stayed flat, 1 else."""
 
 import argparse
+import ctypes
 import gc
 import os
 import resource
@@ -25,6 +26,13 @@ def resident() -> int:
     """Bytes of memory that this process holds now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
+
+
+def settle() -> None:
+    """Collect garbage and have the C library give free memory back: what then stays resident is held."""
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
 
 
 def soak(
@@ -54,18 +62,18 @@ def soak(
             return 1
         number += 1
         if number == WARM_RUNS:
-            gc.collect()
+            settle()
             warm = memory()
         if now >= said + every_s:
             said = now
-            gc.collect()
+            settle()
             say(_line(now - begun, counts, memory(), warm))
         if warm and memory() > warm + grow_bytes:
-            gc.collect()
+            settle()
             if (held := memory()) > warm + grow_bytes:
                 say(f"GREW from {warm // MIB} to {held // MIB} MiB in {number - WARM_RUNS:,} runs")
                 return 1
-    gc.collect()
+    settle()
     say(_line(clock() - begun, counts, memory(), warm))
     say("nothing violated" + (", memory flat" if warm else "; too short to say anything of memory"))
     return 0
