@@ -194,7 +194,7 @@ def test_a_request_that_was_at_the_device_takes_nothing_more() -> None:
 
 
 def with_vec(sector: int, address: int, length: int = PAGE) -> Bio:
-    made = bio(sector, key=None)
+    made = bio(sector, length, key=None)
     made.vecs = (BioVec(address, length),)
     return made
 
@@ -214,10 +214,7 @@ def test_memory_with_a_forbidden_gap_does_not_merge(
     first: tuple[int, int], second: tuple[int, int], expected: bool
 ) -> None:
     limits = QueueLimits(virt_boundary_mask=PAGE - 1)
-    low = with_vec(8, *first)
-    low.it = low.it._replace(size=first[1])
-    high = with_vec(8 + first[1] // 512, *second)
-    high.it = high.it._replace(size=second[1])
+    low, high = with_vec(8, *first), with_vec(8 + first[1] // 512, *second)
 
     assert (attempt(request(low), high, 1, limits)[0] is Attempt.OK) is expected
 
@@ -228,7 +225,6 @@ def test_memory_that_goes_on_in_place_leaves_no_gap_unless_it_crosses_the_segmen
 ) -> None:
     limits = QueueLimits(virt_boundary_mask=PAGE - 1, seg_boundary_mask=PAGE - 1)
     low, high = with_vec(8, 0x10000, 512), with_vec(9, 0x10200, length)
-    low.it, high.it = low.it._replace(size=512), high.it._replace(size=length)
 
     assert (attempt(request(low), high, 1, limits)[0] is Attempt.OK) is expected
 
@@ -236,7 +232,6 @@ def test_memory_that_goes_on_in_place_leaves_no_gap_unless_it_crosses_the_segmen
 def whole_page_in_two(sector: int, address: int) -> Request:
     """A request of 512 bytes and of those that go on in place, up to the end of the page."""
     low, high = with_vec(sector, address, 512), with_vec(sector + 1, address + 512, PAGE - 512)
-    low.it, high.it = low.it._replace(size=512), high.it._replace(size=PAGE - 512)
     rq = request(low)
     assert attempt(rq, high, 1, QueueLimits(virt_boundary_mask=PAGE - 1))[0] is Attempt.OK
     return rq

@@ -470,7 +470,8 @@ def test_a_directory_of_two_names_is_a_problem_and_is_looked_into_once() -> None
         at += surgeon.u16(at + 4)
     length, used = surgeon.u16(at + 4), (8 + data[at + 6] + 3) & ~3
     surgeon.put16(at + 4, used)
-    surgeon.put(at + used, struct.pack("<IHBB", ino, length - used, 5, 2) + b"again")
+    directory_entry(surgeon, at + used - begin, ino, length - used, 5)
+    surgeon.put(at + used + 8, b"again")
 
     image = opened(data, keys_of(golden_case(PERFILE)), checksums=False)
     report = verify(image, image.root)
